@@ -1,0 +1,36 @@
+# Nothing but make and Python 3.10 or newer is needed: everything is installed into .venv.
+# Another Python: make demo PYTHON=python3.11
+
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+INSTALLED := .venv/.installed
+
+.PHONY: help demo test lint types format bench
+.DEFAULT_GOAL := help
+
+help: ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+demo: $(INSTALLED) ## train on a sample animal without a GPU, and show what comes out (minutes)
+	@dimo demo
+
+test: lint types ## lint, types and tests
+	@pytest -q
+
+lint: $(INSTALLED) ## lint only
+	@ruff check
+	@ruff format --check
+
+types: $(INSTALLED) ## types only
+	@pyright
+
+format: $(INSTALLED) ## format the code and mend what lint can mend
+	@ruff check --fix
+	@ruff format
+
+bench: $(INSTALLED) ## run the benchmarks (long)
+	@set -e; for script in benchmarks/*.py; do echo "$$script"; python $$script; done
+
+$(INSTALLED): pyproject.toml .ci/setup .ci/torchvision_without_cuda.py
+	@PYTHON="$(PYTHON)" .ci/setup
+	@touch $@

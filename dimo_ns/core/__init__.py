@@ -1,0 +1,1 @@
+"""The mathematics of a motion space. Imports torch (and jaxtyping) alone: no nerfstudio, no gsplat, no files."""

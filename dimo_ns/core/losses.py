@@ -1,0 +1,101 @@
+"""Losses as pure functions, unreduced: weights and schedules belong to the recipe (METHOD of the paper, section 3.3)."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .geometry import align_rotation, nearest, quat_to_matrix
+from .types import RigidTransforms
+
+
+def composite(
+    rgba: Float[Tensor, "*batch 4"], background: Float[Tensor, "#*batch 3"]
+) -> tuple[Float[Tensor, "*batch 3"], Float[Tensor, "*batch 1"]]:
+    """Premultiplied RGBA over a background: the picture that a render over the same background should match, and alpha."""
+    alpha = rgba[..., 3:]
+    return rgba[..., :3] + (1 - alpha) * background, alpha
+
+
+def arap(
+    keypoints: Float[Tensor, "k 3"],
+    neighbours: Int[Tensor, "k j"],
+    transforms: RigidTransforms,
+) -> Float[Tensor, "*batch k j"]:
+    """As-rigid-as-possible energy per edge against the canonical pose: |(x_j - x_i) - R_i (c_j - c_i)|^2, with each
+    key point's own rotation (Sumner 2007, embedded deformation). Zero for a rigid motion of everything."""
+    edges = keypoints[neighbours] - keypoints[:, None]
+    moved = keypoints + transforms.translations
+    moved_edges = moved[..., neighbours, :] - moved[..., None, :]
+    turned = torch.einsum("...kab,kjb->...kja", quat_to_matrix(transforms.quats), edges)
+    return (moved_edges - turned).square().sum(-1)
+
+
+def arap_best_rotation(
+    keypoints: Float[Tensor, "k 3"],
+    neighbours: Int[Tensor, "k j"],
+    positions: Float[Tensor, "*batch k 3"],
+) -> Float[Tensor, "*batch k j"]:
+    """The same energy from positions alone, with the best rotation per key point (Sorkine & Alexa 2007)."""
+    edges = keypoints[neighbours] - keypoints[:, None]
+    moved = positions[..., neighbours, :] - positions[..., None, :]
+    with torch.no_grad():
+        rotations = align_rotation(edges.expand_as(moved), moved)
+    return (moved - edges @ rotations.mT).square().sum(-1)
+
+
+def anchor(
+    positions: Float[Tensor, "*batch k 3"], anchors: Float[Tensor, "*batch a 3"]
+) -> Float[Tensor, "*batch k"]:
+    """Squared distance from each moved key point to the nearest place where stage 1 had one (one-sided Chamfer)."""
+    flat, targets = positions.flatten(0, -3), anchors.flatten(0, -3)
+    closest = torch.stack([a[nearest(p.detach(), a, 1)[1][:, 0]] for p, a in zip(flat, targets, strict=True)])
+    return (flat - closest).square().sum(-1).view(positions.shape[:-1])
+
+
+def smoothness(
+    value: Float[Tensor, "b h w c"], guide: Float[Tensor, "b h w 3"], inside: Float[Tensor, "b h w 1"], sharpness: float = 10.0
+) -> Float[Tensor, "b"]:
+    """Edge-aware first-order smoothness of a rendered map (depth, normals): |gradient| exp(-sharpness |guide gradient|),
+    over neighbours that both lie inside the mask, so that silhouettes are not pulled. Mean per image."""
+
+    def along(axis: int) -> tuple[Tensor, Tensor]:
+        def step(x: Tensor) -> Tensor:
+            return x.diff(dim=axis).abs().mean(-1)
+
+        size = inside.shape[axis] - 1
+        both = (inside.narrow(axis, 1, size) * inside.narrow(axis, 0, size)).squeeze(-1)
+        weight = both * torch.exp(-sharpness * step(guide))
+        return (weight * step(value)).flatten(1).sum(1), both.flatten(1).sum(1)
+
+    (sum_y, count_y), (sum_x, count_x) = along(1), along(2)
+    return (sum_y + sum_x) / (count_y + count_x).clamp(min=1)
+
+
+def acceleration(
+    positions: Float[Tensor, "*batch t k 3"],
+) -> Float[Tensor, "*batch s k"]:
+    """Squared second difference in time of each key point: zero for uniform motion."""
+    return (positions[..., 2:, :, :] - 2 * positions[..., 1:-1, :, :] + positions[..., :-2, :, :]).square().sum(-1)
+
+
+def gaussian_window(size: int, sigma: float, device: torch.device) -> Float[Tensor, " size"]:
+    """A normalised 1-D Gaussian, the window of SSIM."""
+    x = torch.arange(size, device=device) - (size - 1) / 2
+    window = torch.exp(-0.5 * (x / sigma) ** 2)
+    return window / window.sum()
+
+
+def ssim(
+    image: Float[Tensor, "b h w c"], target: Float[Tensor, "b h w c"], window: int = 11, sigma: float = 1.5
+) -> Float[Tensor, "b c hv wv"]:
+    """Structural similarity map of images in [0, 1] (Wang 2004: Gaussian window 11, sigma 1.5), valid region only."""
+    kernel = gaussian_window(window, sigma, image.device)
+    x, y = image.permute(0, 3, 1, 2), target.permute(0, 3, 1, 2)
+    batch, channels, height, width = x.shape
+    stack = torch.cat([x, y, x * x + y * y, x * y], 1).flatten(0, 1)[:, None]
+    blurred = F.conv2d(F.conv2d(stack, kernel[None, None, None]), kernel[None, None, :, None])
+    mx, my, energy, cross = blurred.view(batch, 4, channels, height - window + 1, width - window + 1).unbind(1)
+    c1, c2 = 0.01**2, 0.03**2
+    product, squares = mx * my, mx * mx + my * my
+    return (2 * product + c1) * (2 * (cross - product) + c2) / ((squares + c1) * (energy - squares + c2))

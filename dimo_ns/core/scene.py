@@ -1,0 +1,53 @@
+"""A scene: latents, decoder, key points, canonical Gaussians. Latent and time in, posed Gaussians out."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from .decoder import LowRankDecoder, MLPDecoder
+from .gaussians import CanonicalGaussians
+from .latents import MotionLatents
+from .skinning import find_neighbours, skin, skinning_weights
+from .types import Gaussians, RigidTransforms
+
+
+class Scene(nn.Module):
+    """Everything that a product needs of a trained motion space; imports nothing but torch."""
+
+    neighbours: Int[Tensor, "n j"]
+
+    def __init__(
+        self,
+        latents: MotionLatents,
+        decoder: MLPDecoder | LowRankDecoder,
+        keypoints: Float[Tensor, "k 3"],
+        radii: Float[Tensor, " k"],
+        gaussians: CanonicalGaussians,
+    ):
+        super().__init__()
+        self.latents = latents
+        self.decoder = decoder
+        self.keypoints = nn.Parameter(keypoints.clone())
+        self.log_radii = nn.Parameter(radii.log())
+        self.gaussians = gaussians
+        self.register_buffer("neighbours", find_neighbours(gaussians.means, self.keypoints), persistent=False)
+
+    @torch.no_grad()
+    def refresh_neighbours(self) -> None:
+        """Finds again which key points carry each Gaussian: after either of them were moved, added or removed."""
+        self.neighbours = find_neighbours(self.gaussians.means, self.keypoints)
+
+    def trajectory(self, z: Float[Tensor, "b d"], t: Float[Tensor, " b"]) -> RigidTransforms:
+        """Rigid transforms [b, k, ...] of the key points under latents z at times t in [0, 1)."""
+        return self.decoder(self.keypoints, t, z)
+
+    def carry(self, transforms: RigidTransforms) -> Gaussians:
+        """The Gaussians, posed by given key point transforms [b, k, ...]."""
+        g = self.gaussians()
+        weights = skinning_weights(g.means, self.keypoints, self.log_radii, self.neighbours)
+        means, quats = skin(g.means, g.quats, weights, self.keypoints, transforms)
+        return Gaussians(means, quats, g.scales, g.opacities, g.colors)
+
+    def pose(self, z: Float[Tensor, "b d"], t: Float[Tensor, " b"]) -> Gaussians:
+        """The object at times t under latents z: posed Gaussians with batch axis b."""
+        return self.carry(self.trajectory(z, t))

@@ -1,0 +1,38 @@
+"""Explicit trajectories: a free rigid transform per (motion, frame, key point).
+
+Rendering through a decoder is the slow way to find a motion. Training finds it here, in a plain table, and the decoder
+learns the table afterwards without rendering anything.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from .types import RigidTransforms
+
+
+class TrajectoryTable(nn.Module):
+    """Transforms of K key points in T frames of M motions, initially the identity."""
+
+    def __init__(self, motions: int, frames: int, keypoints: int):
+        super().__init__()
+        identity = RigidTransforms.identity(motions, frames, keypoints)
+        self.translations = nn.Parameter(identity.translations)
+        self.quats = nn.Parameter(identity.quats)
+
+    def forward(self, motion_ids: Int[Tensor, "*b"], frame_ids: Int[Tensor, "*b"]) -> RigidTransforms:
+        """Transforms [*b, k, ...] of the given motions and frames."""
+        return RigidTransforms(
+            self.translations[motion_ids, frame_ids], F.normalize(self.quats[motion_ids, frame_ids], dim=-1)
+        )
+
+    @torch.no_grad()
+    def continuous(self) -> RigidTransforms:
+        """The whole table [m, t, k, ...] with unit quaternions whose sign does not jump from frame to frame, nor
+        between neighbouring motions' first frames."""
+        quats = F.normalize(self.quats, dim=-1)
+        first = torch.where(quats[:, :1, :, :1] < 0, -1.0, 1.0)
+        agree = (quats[:, 1:] * quats[:, :-1]).sum(-1, keepdim=True)
+        signs = torch.cat([first, torch.where(agree < 0, -1.0, 1.0)], 1).cumprod(1)
+        return RigidTransforms(self.translations.detach().clone(), quats * signs)

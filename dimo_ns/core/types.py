@@ -1,0 +1,51 @@
+"""The three things that a scene is made of at one instant: splats, rigid transforms of key points, skinning weights."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+@dataclass
+class Gaussians:
+    """Splats, ready to be rasterized. Canonical ones have no batch axes; posed ones share what does not move."""
+
+    means: Float[Tensor, "*batch n 3"]
+    """Centres, world frame."""
+    quats: Float[Tensor, "*batch n 4"]
+    """Orientations, wxyz, unit length."""
+    scales: Float[Tensor, "n 3"]
+    """Standard deviations along the axes, world units."""
+    opacities: Float[Tensor, " n"]
+    """In (0, 1)."""
+    colors: Float[Tensor, "n 3"]
+    """sRGB, nominally in [0, 1]; not clamped."""
+
+
+@dataclass
+class RigidTransforms:
+    """What moves each key point from its canonical place c: x -> R(quat) (x - c) + c + translation."""
+
+    translations: Float[Tensor, "*batch k 3"]
+    quats: Float[Tensor, "*batch k 4"]
+    """Rotations about the key point, wxyz, unit length."""
+
+    def __getitem__(self, index) -> "RigidTransforms":
+        return RigidTransforms(self.translations[index], self.quats[index])
+
+    @staticmethod
+    def identity(*shape: int, device: torch.device | None = None) -> "RigidTransforms":
+        """No motion: zero translations and unit quaternions of the given batch and key point shape."""
+        quats = torch.zeros(*shape, 4, device=device)
+        quats[..., 0] = 1
+        return RigidTransforms(torch.zeros(*shape, 3, device=device), quats)
+
+
+@dataclass
+class SkinningWeights:
+    """Which key points carry each Gaussian, nearest first, and how much."""
+
+    indices: Int[Tensor, "n j"]
+    weights: Float[Tensor, "n j"]
+    """Positive; each row sums to one."""

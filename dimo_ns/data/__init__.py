@@ -1,0 +1,1 @@
+"""The dataset on disk: read (`format.load`), written (`format.write`), decoded (`frames`), checked (`check`)."""

@@ -1,0 +1,128 @@
+"""What a dataset is, whatever its layout on disk: views, motions, and where each frame lies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from dimo_ns.data.images import Source
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A camera of the dataset: intrinsics in pixels, pose OpenGL camera-to-world."""
+
+    name: str
+    split: str
+    """"train" or "test"."""
+    w: int
+    h: int
+    fl_x: float
+    fl_y: float
+    cx: float
+    cy: float
+    c2w: Float64[np.ndarray, "4 4"]
+    azimuth_deg: float | None = None
+    elevation_deg: float | None = None
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A motion of the object."""
+
+    name: str
+    prompt: str
+    split: str
+    """"train" or "held_out"."""
+    loop: bool
+    times_s: tuple[float, ...]
+    """When each frame was taken, in seconds; one number per frame."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Everything about a dataset but its pixels."""
+
+    root: Path
+    object: str
+    prompt: str
+    licence: str
+    frames: int
+    """T, the frames of every motion."""
+    fps: float
+    """For playing it back; `Motion.times_s` has the true times."""
+    views: tuple[View, ...]
+    motions: tuple[Motion, ...]
+    sources: dict[tuple[str, str, int], Source]
+    """(motion, view, frame) -> where that frame is; frames that are missing are not in it."""
+    tracks: Path | None
+    test_frames: tuple[int, ...]
+    """The frames that test views have."""
+    problems: tuple[str, ...]
+    """What is wrong with it but does not stop a training, one sentence each: frames that are missing, for instance."""
+    remarks: tuple[str, ...]
+    """What was assumed, one sentence each."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should be told about it: problems, then remarks."""
+        return (*self.problems, *self.remarks)
+
+    @property
+    def times(self) -> Float64[np.ndarray, " frames"]:
+        """The time of each frame as the model takes it, f/T in [0, 1)."""
+        return np.arange(self.frames) / self.frames
+
+    @property
+    def train_motions(self) -> tuple[Motion, ...]:
+        return tuple(m for m in self.motions if m.split == "train")
+
+    @property
+    def held_out_motions(self) -> tuple[Motion, ...]:
+        return tuple(m for m in self.motions if m.split == "held_out")
+
+    @property
+    def train_views(self) -> tuple[View, ...]:
+        return tuple(v for v in self.views if v.split == "train")
+
+    @property
+    def test_views(self) -> tuple[View, ...]:
+        return tuple(v for v in self.views if v.split == "test")
+
+    def expected_frames(self, view: View) -> tuple[int, ...]:
+        """The frames that a complete dataset has in this view."""
+        return self.test_frames if view.split == "test" else tuple(range(self.frames))
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 over the metadata as read and over the names and sizes in bytes of the frames."""
+        views = [asdict(v) | {"c2w": v.c2w.tolist()} for v in self.views]
+        head = [self.object, self.prompt, self.licence, self.frames, self.fps, views, [asdict(m) for m in self.motions]]
+        rows = [
+            [*key, str(s.path.relative_to(self.root)), s.size_bytes, s.mask is not None, s.video_frame]
+            for key, s in sorted(self.sources.items())
+        ]
+        return hashlib.sha256(json.dumps([head, rows], sort_keys=True).encode()).hexdigest()
+
+
+def orbit_view(name: str, split: str, azimuth_deg: float, elevation_deg: float, size: int) -> View:
+    """The method's camera: square, fovy 33.9 degrees, at distance 2, looking at the origin.
+
+    Azimuth counter-clockwise seen from above with 0 on +x, elevation positive above; image of `size` x `size` pixels.
+    """
+    a, e = math.radians(azimuth_deg), math.radians(elevation_deg)
+    back = np.array([math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e)])
+    right = np.array([-math.sin(a), math.cos(a), 0.0])
+    c2w = np.eye(4)
+    c2w[:3] = np.stack([right, np.cross(back, right), back, 2.0 * back], axis=1)
+    focal = 0.5 * size / math.tan(math.radians(33.9) / 2)
+    return View(
+        name, split, size, size, focal, focal, size / 2, size / 2, c2w, float(azimuth_deg), float(elevation_deg)
+    )

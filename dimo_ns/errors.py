@@ -1,0 +1,5 @@
+"""The one family of errors that a user meets: what is wrong, where, what was expected, how to mend it."""
+
+
+class DimoError(Exception):
+    """Bad input or an operation that cannot go on. The message is one sentence; the command line exits with 2."""

@@ -1,0 +1,69 @@
+"""What the backends share. Every backend module offers the same two functions:
+
+``project(means [..., N, 3], quats, scales, opacities [..., N], viewmats [..., C, 4, 4], Ks, camera)``
+    -> means2d [..., C, N, 2], conics [..., C, N, 3], depths [..., C, N], radii [..., C, N, 2] (0: not drawn)
+``composite(means2d, conics, depths, radii, opacities, colors [..., (C,) N, D] | None, backgrounds | None, camera, how)``
+    -> images [..., C, H, W, D (+ 1)], alphas [..., C, H, W, 1]; means2d.absgrad is set by the backward pass if asked
+"""
+
+import math
+from dataclasses import dataclass
+from importlib import metadata
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What all cameras of a call have in common; lengths in pixels, planes in world units."""
+
+    width: int
+    height: int
+    near: float
+    far: float
+    radius_clip: float
+    eps2d: float
+
+
+@dataclass(frozen=True)
+class Composition:
+    depth: bool  # append the depth as the last channel
+    expected: bool  # divide that channel by alpha
+    max_alpha: float
+    absgrad: bool
+
+
+def gsplat_version() -> tuple[int, int]:
+    """Of the installed gsplat, without importing it (which may start a compiler); (1, 5) where there is none."""
+    try:
+        major, minor = metadata.version("gsplat").split(".")[:2]
+    except metadata.PackageNotFoundError:
+        return 1, 5
+    return int(major), int(minor)
+
+
+def per_image(
+    depths: Tensor, opacities: Tensor, colors: Tensor | None, backgrounds: Tensor | None, how: Composition
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Copies for each of the I images: opacities [I, N], features [I, N, D (+ 1)], backgrounds [I, D (+ 1)]."""
+    *batch, C, N = depths.shape
+    images = math.prod(batch) * C
+
+    def flatten(t: Tensor, trailing: int) -> Tensor:
+        t = t if t.dim() > len(batch) + trailing else t.unsqueeze(len(batch))
+        return t.expand(*batch, C, *t.shape[len(batch) + 1 :]).reshape(images, *t.shape[len(batch) + 1 :])
+
+    features = [] if colors is None else [flatten(colors, 2)]
+    features += [depths.reshape(images, N, 1)] if how.depth else []
+    filling = None
+    if backgrounds is not None and colors is not None:
+        filling = torch.nn.functional.pad(backgrounds.reshape(images, -1), (0, int(how.depth)))
+    return flatten(opacities, 1), torch.cat(features, dim=-1), filling
+
+
+def finish(out: Tensor, alpha: Tensor, shape: torch.Size, how: Composition) -> tuple[Tensor, Tensor]:
+    """Turn accumulated into expected depth if asked, and images [I, H, W, D] into [..., C, H, W, D]."""
+    if how.expected:
+        out = torch.cat([out[..., :-1], out[..., -1:] / alpha.clamp(min=1e-10)], dim=-1)
+    return out.unflatten(0, shape), alpha.unflatten(0, shape)

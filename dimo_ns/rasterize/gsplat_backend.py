@@ -1,0 +1,87 @@
+"""The CUDA backend: gsplat's own kernels (1.4 to 1.5), imported here and nowhere else.
+
+gsplat 1.4 knows no batch dimensions, so deformations are projected one after the other; their images are then
+composed together, as so many cameras. Importing gsplat compiles its kernels the first time: that takes minutes.
+"""
+
+import math
+import weakref
+
+import torch
+from torch import Tensor
+
+from .common import Camera, Composition, finish, gsplat_version, per_image
+
+_TILE = 16
+
+
+def project(
+    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, viewmats: Tensor, Ks: Tensor, camera: Camera
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    from gsplat.cuda._wrapper import fully_fused_projection
+
+    *batch, N, _ = means.shape
+    B = math.prod(batch)
+    # Later versions use opacities for tighter radii
+    has_opacities = gsplat_version() >= (1, 5)
+    projections = []
+    for b in range(B):
+        inputs = (means, quats, scales, opacities, viewmats, Ks)
+        m, q, s, o, V, K = (t.reshape(B, *t.shape[len(batch) :])[b] for t in inputs)
+        projections.append(
+            fully_fused_projection(
+                m, None, q, s, V, K, camera.width, camera.height, eps2d=camera.eps2d, near_plane=camera.near,
+                far_plane=camera.far, radius_clip=camera.radius_clip, **({"opacities": o} if has_opacities else {}),
+            )[:4]
+        )  # fmt: skip
+    if not batch:
+        radii, means2d, depths, conics = projections[0]
+    else:
+        radii, means2d, depths, conics = (torch.stack(t).unflatten(0, batch) for t in zip(*projections, strict=True))
+    if radii.dim() == depths.dim():  # gsplat 1.4: one radius for both directions
+        radii = radii[..., None].expand(*radii.shape, 2)
+    return means2d, conics, depths, radii
+
+
+def composite(
+    means2d: Tensor,
+    conics: Tensor,
+    depths: Tensor,
+    radii: Tensor,
+    opacities: Tensor,
+    colors: Tensor | None,
+    backgrounds: Tensor | None,
+    camera: Camera,
+    how: Composition,
+) -> tuple[Tensor, Tensor]:
+    from gsplat.cuda._wrapper import isect_offset_encode, isect_tiles, rasterize_to_pixels
+
+    opacities, features, filling = per_image(depths, opacities, colors, backgrounds, how)
+    images, N = opacities.shape
+    radii = radii.reshape(images, N, 2)
+    if gsplat_version() < (1, 5):
+        # 3 sigmas, where alpha may still be 0.011: widen to 3.33, where it is 1/255, as later versions do
+        radii = torch.ceil(radii[..., 0] * 1.11).int()
+    flat = means2d.reshape(images, N, 2)
+    columns, rows = -(-camera.width // _TILE), -(-camera.height // _TILE)
+    with torch.no_grad():
+        _, tiles, listed = isect_tiles(flat, radii, depths.reshape(images, N), _TILE, columns, rows)
+        starts = isect_offset_encode(tiles, images, columns, rows)
+    out, alpha = rasterize_to_pixels(
+        flat, conics.reshape(images, N, 3), features, opacities, camera.width, camera.height, _TILE, starts, listed,
+        backgrounds=filling, absgrad=how.absgrad,
+    )  # fmt: skip
+    if how.absgrad and flat is not means2d and means2d.requires_grad:
+        _forward_absgrad(flat, means2d)
+    return finish(out, alpha, depths.shape[:-1], how)
+
+
+def _forward_absgrad(flat: Tensor, means2d: Tensor) -> None:
+    """gsplat leaves absgrad on the tensor that it was given: pass it on, as soon as the gradient has come through."""
+    target = weakref.ref(means2d)  # a hook that held its own tensor would keep it alive
+
+    def hook(_: Tensor) -> None:
+        if (tensor := target()) is not None:
+            tensor.absgrad = flat.absgrad.reshape(tensor.shape)  # type: ignore[attr-defined]
+
+    means2d.register_hook(hook)

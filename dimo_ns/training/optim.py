@@ -1,0 +1,135 @@
+"""Optimizers, learning-rate schedules, and the guard that skips a step whose loss or gradient is not finite.
+
+Everything here keeps to plain Python numbers, so that checkpoints load with `torch.load(weights_only=True)`.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from nerfstudio.engine.optimizers import AdamOptimizerConfig, Optimizers
+from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
+from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from dimo_ns.errors import DimoError
+
+
+@dataclass
+class FusedAdamConfig(AdamOptimizerConfig):
+    """Adam in one kernel. `NonFiniteGuard` needs `fused`: it is how a step is skipped without asking the device."""
+
+    eps: float = 1e-15
+    """Added to the denominator; tiny, since gradients of Gaussians are."""
+    fused: bool = True
+    """One kernel for all parameters of a group."""
+
+
+@dataclass
+class ScheduleConfig(SchedulerConfig):
+    """Learning rate as a multiple of the optimizer's `lr`, log-linear between knots and constant outside them."""
+
+    _target: type = field(default_factory=lambda: Schedule)
+    knots: tuple[tuple[int, float], ...] = ((0, 1.0),)
+    """(step, multiplier), in order of step. Two knots at one step make a jump. A segment that begins or ends at 0
+    keeps its left value: log-linear has no way to or from 0."""
+
+    def multiplier(self, step: int) -> float:
+        """Multiplier of the learning rate at a step."""
+        index = bisect_right([knot_step for knot_step, _ in self.knots], step)
+        if index in (0, len(self.knots)):
+            return float(self.knots[max(index - 1, 0)][1])
+        (left, low), (right, high) = self.knots[index - 1], self.knots[index]
+        if low == 0 or high == 0:
+            return float(low)
+        return float(low * (high / low) ** ((step - left) / (right - left)))
+
+
+class Schedule(Scheduler):
+    """Turns a `ScheduleConfig` into torch's scheduler."""
+
+    config: ScheduleConfig
+
+    def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> LRScheduler:
+        steps = [step for step, _ in self.config.knots]
+        if not steps or steps != sorted(steps) or not all(m >= 0 and math.isfinite(m) for _, m in self.config.knots):
+            raise DimoError(
+                f"A schedule's knots are (step, multiplier) in order of step with finite multipliers >= 0, "
+                f"not {self.config.knots}; mend `knots` of the scheduler."
+            )
+        # The lambda keeps the scheduler's state plain: torch would store the attributes of any other callable.
+        return LambdaLR(optimizer, lr_lambda=lambda step: self.config.multiplier(step))
+
+
+class NonFiniteGuard:
+    """Skips optimizer steps with a non-finite loss term or gradient, counts them, and gives up after `limit` in a row.
+
+    Whether to skip is decided on the device (fused optimizers read `found_inf` there); the host asks what happened
+    only in `report`.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.skipped = 0
+        """Optimizer steps skipped so far, up to the last report."""
+        self._names: list[str] = []
+        self._counts: Tensor | None = None  # [2 + len(names)]: skipped since the last report, in a row, per name
+
+    def step(self, losses: Mapping[str, Tensor], optimizers: Optimizers) -> None:
+        """Step all optimizers, unless a loss term or a gradient is not finite."""
+        groups = {
+            name: [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            for name, optimizer in optimizers.optimizers.items()
+        }
+        names = [f"loss term '{name}'" for name in losses]
+        names += [f"gradient of '{name}'" for name, params in groups.items() for _ in params]
+        # A gradient whose square overflows is as bad for Adam as an infinite one; its norm says so.
+        norms = torch._foreach_norm([p.grad for params in groups.values() for p in params])  # pyright: ignore
+        bad = ~torch.isfinite(torch.stack([*(loss.detach() for loss in losses.values()), *norms]))
+        found = bad.any().float()
+        self._count(names, bad, found)
+
+        for name, optimizer in optimizers.optimizers.items():
+            max_norm = optimizers.config[name]["optimizer"].max_norm
+            if max_norm is not None:
+                torch.nn.utils.clip_grad_norm_(groups[name], max_norm)
+            optimizer.found_inf = found
+            optimizer.step()
+
+    def _count(self, names: list[str], bad: Tensor, found: Tensor) -> None:
+        if self._counts is None or names != self._names:
+            in_a_row = 0 if self._counts is None else self.report()
+            self._names = names
+            self._counts = torch.zeros(2 + len(names), device=bad.device)
+            self._counts[1] = in_a_row
+        self._counts[0] += found
+        self._counts[1] = (self._counts[1] + 1) * found
+        self._counts[2:] += bad
+
+    def report(self) -> int:
+        """Say in one line what was skipped since the last report, and return how many steps in a row just now.
+
+        Asks the device, so call it every few steps only. Raises DimoError after `limit` steps in a row.
+        """
+        if self._counts is None:
+            return 0
+        skipped, in_a_row, *counts = (int(count) for count in self._counts.tolist())
+        if not skipped:
+            return 0
+        self.skipped += skipped
+        self._counts[0] = 0
+        self._counts[2:] = 0
+        # A bad loss makes every gradient bad: name the cause only.
+        culprits = list(dict.fromkeys(name for name, count in zip(self._names, counts, strict=True) if count))
+        culprits = [name for name in culprits if name.startswith("loss")] or culprits
+        cause = f"{', '.join(culprits)} not finite"
+        if in_a_row >= self.limit:
+            raise DimoError(
+                f"Training stopped: {cause} in {in_a_row} steps in a row; the last checkpoint is kept, "
+                f"continue from it with a smaller learning rate."
+            )
+        CONSOLE.print(f"Skipped {skipped} optimizer step(s): {cause} ({self.skipped} skipped so far).", markup=False)
+        return in_a_row

@@ -1,0 +1,315 @@
+"""nerfstudio's trainer with safe checkpoints, exact resumption, clean stops, and a guard against non-finite steps.
+
+What it asks of the pipeline beyond nerfstudio's own interface is `ResumablePipeline`.
+"""
+
+import contextlib
+import functools
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, Protocol, cast
+
+import torch
+from nerfstudio.configs.base_config import LocalWriterConfig, LoggingConfig, MachineConfig, ViewerConfig
+from nerfstudio.engine.callbacks import TrainingCallbackLocation
+from nerfstudio.engine.trainer import TRAIN_INTERATION_OUTPUT, Trainer, TrainerConfig
+from nerfstudio.utils import profiler, writer
+from nerfstudio.utils.misc import step_check
+from nerfstudio.utils.rich_utils import CONSOLE
+from nerfstudio.utils.writer import EventName, TimeWriter
+
+from dimo_ns.errors import DimoError
+from dimo_ns.training import checkpoint
+from dimo_ns.training.optim import NonFiniteGuard
+
+GUARD_REPORT_EVERY = 10  # steps between two looks at what the guard counted: each waits for the device
+PROGRESS_EVERY_S = 5.0
+
+
+@dataclass
+class DimoMachineConfig(MachineConfig):
+    """nerfstudio's machine configuration, with a device that is chosen by itself."""
+
+    device_type: Literal["auto", "cpu", "cuda", "mps"] = "auto"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Device to train on; auto: CUDA where there is one, else the CPU."""
+
+
+@dataclass
+class DimoTrainerConfig(TrainerConfig):
+    """nerfstudio's training configuration, with dimo's defaults: quiet, and the viewer on loopback."""
+
+    _target: type = field(default_factory=lambda: DimoTrainer)
+    machine: DimoMachineConfig = field(default_factory=DimoMachineConfig)
+    """Machine configuration"""
+    logging: LoggingConfig = field(
+        default_factory=lambda: LoggingConfig(
+            steps_per_log=50, local_writer=LocalWriterConfig(enable=False), profiler="none"
+        )
+    )
+    """Logging configuration"""
+    viewer: ViewerConfig = field(default_factory=lambda: ViewerConfig(websocket_host="127.0.0.1"))
+    """Viewer configuration"""
+    max_num_iterations: int = 30000
+    """Step at which training ends, also when it was resumed on the way."""
+    max_nonfinite_steps: int = 20
+    """Steps in a row with a non-finite loss or gradient after which training stops."""
+
+
+class ResumablePipeline(Protocol):
+    """What `DimoTrainer` needs of a pipeline so that a resumed run continues as if nothing had happened."""
+
+    def manifest(self) -> dict[str, Any]:
+        """`motions` (list of names, in order) and `dataset_hash`; plain values."""
+        ...
+
+    def sampler_state(self) -> dict[str, Any]:
+        """What the next training batch depends on beside the step and the global generators: tensors, plain values."""
+        ...
+
+    def load_sampler_state(self, state: dict[str, Any]) -> None:
+        """Undo of `sampler_state`."""
+        ...
+
+
+class StopSignals:
+    """While entered, SIGINT and SIGTERM are noted in `received`; the second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+
+    def __enter__(self) -> "StopSignals":
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        caught = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()
+        self._previous = {number: signal.signal(number, self._note) for number in caught}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self.received is not None:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.received = signal.Signals(number)
+
+
+class DimoTrainer(Trainer):
+    """Trains like nerfstudio's Trainer; see the module's first lines for what differs."""
+
+    config: DimoTrainerConfig
+
+    def __init__(self, config: DimoTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
+        with exit_on_error():
+            if world_size > 1:
+                raise DimoError("dimo trains on one device; drop --machine.num-devices and --machine.num-machines.")
+            if config.mixed_precision or config.use_grad_scaler or config.gradient_accumulation_steps:
+                raise DimoError(
+                    "dimo trains in float32 with a step per batch; drop --mixed-precision, --use-grad-scaler and "
+                    "--gradient-accumulation-steps."
+                )
+        config.machine.device_type = choose_device(config.machine.device_type)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # nerfstudio's gradient scaler, which is off
+            super().__init__(config, local_rank, world_size)
+        self.stop_training = False
+        self.guard = NonFiniteGuard(config.max_nonfinite_steps)
+        self._stop = StopSignals()
+        self._rng_state: dict[str, Any] | None = None  # of the checkpoint that was loaded
+        self._saved_step = -1
+        self._last_progress = (time.monotonic(), 0)
+
+    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        with exit_on_error():
+            super().setup(test_mode)
+
+    def train(self) -> None:
+        """Train to `max_num_iterations`. Exits with 128 + n on signal n, after the step and a checkpoint."""
+        with exit_on_error(), self._stop:
+            self._init_viewer_state()
+            if self._rng_state is not None:
+                checkpoint.set_rng_state(self._rng_state)
+            self.step = self._start_step - 1
+            self._last_progress = (time.monotonic(), self._start_step)
+            with TimeWriter(writer, EventName.TOTAL_TRAIN_TIME):
+                for step in range(self._start_step, self.config.max_num_iterations):
+                    self._wait_while_paused()
+                    if self._stop.received or self.stop_training:
+                        break
+                    self.step = step
+                    self._train_step(step)
+            self._after_train()
+
+    def _wait_while_paused(self) -> None:
+        while self.training_state == "paused" and not self._stop.received and not self.stop_training:
+            time.sleep(0.01)
+
+    def _train_step(self, step: int) -> None:
+        """One optimization step and what is due after it: viewer, logs, checkpoint, evaluation."""
+        with self.train_lock, TimeWriter(writer, EventName.ITER_TRAIN_TIME, step=step) as timer:
+            self.pipeline.train()
+            self._run_callbacks(TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
+            loss, loss_dict, metrics_dict = self.train_iteration(step)
+            self._run_callbacks(TrainingCallbackLocation.AFTER_TRAIN_ITERATION)
+        rays = self.pipeline.datamanager.get_train_rays_per_batch()
+        writer.put_time(EventName.TRAIN_RAYS_PER_SEC, rays / max(timer.duration, 1e-3), step, avg_over_steps=True)
+        self._update_viewer_state(step)
+
+        if step_check(step, GUARD_REPORT_EVERY):
+            self.guard.report()
+        self._show_progress(step, loss)
+        if step_check(step, self.config.logging.steps_per_log, run_at_zero=True):
+            writer.put_scalar("Train Loss", loss, step)
+            writer.put_dict("Train Loss Dict", loss_dict, step)
+            writer.put_dict("Train Metrics Dict", metrics_dict, step)
+            rates = {name: item.get_last_lr()[0] for name, item in self.optimizers.schedulers.items()}
+            writer.put_dict("learning_rate", rates, step)
+        # Before the evaluation: a run that is killed there has lost nothing.
+        if step_check(step, self.config.steps_per_save):
+            self.save_checkpoint(step)
+        if self.pipeline.datamanager.eval_dataset and not self._stop.received:
+            with self.train_lock:
+                rng_state = checkpoint.rng_state()
+                self.eval_iteration(step)
+                checkpoint.set_rng_state(rng_state)
+        writer.write_out_storage()
+
+    def _run_callbacks(self, location: TrainingCallbackLocation) -> None:
+        for callback in self.callbacks:
+            callback.run_callback_at_location(self.step, location)
+
+    @profiler.time_function
+    def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
+        """Loss, gradients, guarded optimizer step, schedules. Never waits for the device."""
+        self.optimizers.zero_grad_all()
+        _, loss_dict, metrics_dict = self.pipeline.get_train_loss_dict(step=step)
+        loss = functools.reduce(torch.add, loss_dict.values())
+        loss.backward()
+        self.guard.step(loss_dict, self.optimizers)
+        for scheduler in self.optimizers.schedulers.values():
+            scheduler.step()
+        return loss.detach(), {name: term.detach() for name, term in loss_dict.items()}, metrics_dict
+
+    def _show_progress(self, step: int, loss: torch.Tensor) -> None:
+        since, last_step = self._last_progress
+        now = time.monotonic()
+        if now - since < PROGRESS_EVERY_S:
+            return
+        self._last_progress = (now, step)
+        rate = (step - last_step) / (now - since)
+        end = self.config.max_num_iterations
+        left = time.strftime("%H:%M:%S", time.gmtime((end - step) / max(rate, 1e-9)))
+        line = f"step {step}/{end} ({step / end:.0%})  loss {float(loss):.4f}  {rate:.1f} steps/s  {left} left"
+        CONSOLE.print(f"{line:<100}", end="\r" if CONSOLE.is_terminal else "\n", highlight=False)
+
+    def _after_train(self) -> None:
+        if self.step > self._saved_step:
+            self.save_checkpoint(self.step)
+        self.guard.report()
+        writer.write_out_storage()
+        if self._stop.received:
+            self._exit_on_signal(f"Stopped after step {self.step}; continue with --load-dir {self.checkpoint_dir}")
+        self.training_state = "completed"
+        self._run_callbacks(TrainingCallbackLocation.AFTER_TRAIN)
+        config_path = self.base_dir / "config.yml"
+        CONSOLE.print(f"Training finished: --load-config {config_path}", markup=False, soft_wrap=True)
+        if self.viewer_state is not None and not self.config.viewer.quit_on_train_completion:
+            self._train_complete_viewer()
+
+    def _train_complete_viewer(self) -> None:
+        assert self.viewer_state is not None
+        with contextlib.suppress(RuntimeError):  # a render that is under way; the viewer starts it anew
+            self.viewer_state.training_complete()
+        CONSOLE.print("The viewer stays open; end it with Ctrl-C.")
+        while not self._stop.received and not self.stop_training:
+            time.sleep(0.05)
+        self._exit_on_signal("Viewer closed.")
+
+    def _exit_on_signal(self, message: str) -> None:
+        if self._stop.received:
+            CONSOLE.print(message, markup=False, soft_wrap=True)
+            sys.exit(128 + self._stop.received)
+
+    def save_checkpoint(self, step: int) -> None:
+        pipeline = cast(ResumablePipeline, self.pipeline)
+        state = {
+            "step": step,
+            "pipeline": self.pipeline.state_dict(),
+            "optimizers": {name: item.state_dict() for name, item in self.optimizers.optimizers.items()},
+            "schedulers": {name: item.state_dict() for name, item in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+            "sampler": pipeline.sampler_state(),
+            "rng": checkpoint.rng_state(),
+            "manifest": {
+                **pipeline.manifest(),
+                "seed": self.config.machine.seed,
+                "versions": {name: version(name) for name in ("dimo-ns", "nerfstudio", "torch")},
+            },
+        }
+        checkpoint.save(self.checkpoint_dir, state, keep_only_latest=self.config.save_only_latest_checkpoint)
+        self._saved_step = step
+
+    def _load_checkpoint(self) -> None:
+        config = self.config
+        if config.load_checkpoint is not None:
+            path, state = config.load_checkpoint, checkpoint.load(config.load_checkpoint)
+        elif config.load_dir is not None and config.load_step is not None:
+            path = config.load_dir / f"step-{config.load_step:09d}.ckpt"
+            state = checkpoint.load(path)
+        elif config.load_dir is not None:
+            path, state = checkpoint.load_newest(config.load_dir)
+        elif checkpoint.steps(self.checkpoint_dir):
+            raise DimoError(
+                f"{self.checkpoint_dir} already holds a run: continue it with --load-dir {self.checkpoint_dir}, "
+                f"or train beside it with another --timestamp."
+            )
+        else:
+            return
+        self._restore(path, state)
+        CONSOLE.print(f"Continuing after step {state['step']} from {path}", markup=False, soft_wrap=True)
+
+    def _restore(self, path: Path, state: dict[str, Any]) -> None:
+        pipeline = cast(ResumablePipeline, self.pipeline)
+        checkpoint.check_manifest(path, state["manifest"], pipeline.manifest())
+        self.pipeline.load_pipeline(state["pipeline"], state["step"])
+        pipeline.load_sampler_state(state["sampler"])
+        # Loading may have replaced parameters by ones of another size: the optimizers must hold the new ones.
+        self.optimizers = self.setup_optimizers()
+        self.optimizers.load_optimizers(state["optimizers"])
+        if self.config.load_scheduler:
+            self.optimizers.load_schedulers(state["schedulers"])
+        self._rng_state = state["rng"]
+        self._start_step = state["step"] + 1
+        self._saved_step = state["step"]
+
+
+def choose_device(asked: str) -> Literal["cpu", "cuda", "mps"]:
+    """The device to train on; `auto`, and `cuda` where there is none, become what the machine has, in one line."""
+    if asked in ("auto", "cuda"):
+        if torch.cuda.is_available():
+            CONSOLE.print(f"Training on {torch.cuda.get_device_name()}.", markup=False)
+            return "cuda"
+        CONSOLE.print("Training on the CPU: no CUDA device was found.")
+        return "cpu"
+    return cast(Literal["cpu", "mps"], asked)
+
+
+@contextlib.contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Turns a DimoError into its sentence on stderr and exit status 2, and Ctrl-C into 130."""
+    try:
+        yield
+    except DimoError as error:
+        print(f"dimo: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt as error:
+        raise SystemExit(130) from error

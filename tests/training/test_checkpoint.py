@@ -1,0 +1,168 @@
+"""Checkpoints survive kills, full disks and damaged files, and hold nothing but tensors and plain values."""
+
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from dimo_ns.errors import DimoError
+from dimo_ns.training import checkpoint
+
+MANIFEST = {"motions": ["walk", "jump"], "dataset_hash": "a" * 64}
+
+
+def state_at(step: int) -> dict:
+    return {"step": step, "pipeline": {"means": torch.full((4, 3), float(step))}, "manifest": MANIFEST}
+
+
+def test_what_was_saved_is_loaded_and_the_newest_is_found(tmp_path):
+    folder = tmp_path / "nerfstudio_models"
+    for step in (7, 100, 20):
+        checkpoint.save(folder, state_at(step), keep_only_latest=False)
+
+    path, state = checkpoint.load_newest(folder)
+
+    assert path.name == "step-000000100.ckpt"
+    assert state["step"] == 100
+    assert torch.equal(state["pipeline"]["means"], torch.full((4, 3), 100.0))
+
+
+def test_only_checkpoints_are_ever_in_the_folder_and_keeping_the_latest_deletes_the_others(tmp_path):
+    # nerfstudio parses every name in the folder as a step and crashes on any other name.
+    folder = tmp_path / "nerfstudio_models"
+    checkpoint.save(folder, state_at(1), keep_only_latest=False)
+    checkpoint.save(folder, state_at(2), keep_only_latest=False)
+    assert sorted(file.name for file in folder.iterdir()) == ["step-000000001.ckpt", "step-000000002.ckpt"]
+
+    checkpoint.save(folder, state_at(3), keep_only_latest=True)
+
+    assert [file.name for file in folder.iterdir()] == ["step-000000003.ckpt"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "flipped"])
+def test_a_damaged_newest_checkpoint_is_skipped_and_said(tmp_path, capsys, damage):
+    checkpoint.save(tmp_path / "m", state_at(1), keep_only_latest=False)
+    newest = checkpoint.save(tmp_path / "m", state_at(2), keep_only_latest=False)
+    data = newest.read_bytes()
+    at = data.index(np.full(12, 2.0, np.float32).tobytes())
+    flipped = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+    damaged = {"truncated": data[: len(data) // 2], "empty": b"", "text": b"hello", "flipped": flipped}
+    newest.write_bytes(damaged[damage])
+
+    path, state = checkpoint.load_newest(tmp_path / "m")
+
+    assert path.name == "step-000000001.ckpt"
+    assert state["step"] == 1
+    assert str(newest) in capsys.readouterr().out.replace("\n", "")
+
+
+def test_no_readable_checkpoint_at_all_is_one_clear_error(tmp_path):
+    with pytest.raises(DimoError, match="no readable checkpoint"):
+        checkpoint.load_newest(tmp_path / "absent")
+    with pytest.raises(DimoError, match="There is no checkpoint"):
+        checkpoint.load(tmp_path / "step-000000001.ckpt")
+    torch.save({"step": 1}, tmp_path / "step-000000001.ckpt")
+    with pytest.raises(DimoError, match="not written by dimo"):
+        checkpoint.load(tmp_path / "step-000000001.ckpt")
+
+
+def test_loading_runs_no_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return print, ("code ran",)
+
+    torch.save({"manifest": MANIFEST, "evil": Evil()}, tmp_path / "step-000000001.ckpt")
+    with pytest.raises(DimoError, match="cannot be read"):
+        checkpoint.load(tmp_path / "step-000000001.ckpt")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/full is Linux")
+def test_a_full_disk_is_an_error_that_keeps_the_last_checkpoint(tmp_path):
+    folder = tmp_path / "nerfstudio_models"
+    checkpoint.save(folder, state_at(1), keep_only_latest=True)
+    # Whoever writes to /dev/full gets "no space left on device".
+    (tmp_path / ".nerfstudio_models.partial").symlink_to("/dev/full")
+
+    with pytest.raises(DimoError, match=r"No space left on device.*step-000000001.ckpt is kept"):
+        checkpoint.save(folder, state_at(2), keep_only_latest=True)
+
+    assert checkpoint.load_newest(folder)[1]["step"] == 1
+    assert list(tmp_path.iterdir()) == [folder]
+    assert checkpoint.save(folder, state_at(2), keep_only_latest=True).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"motions": ["walk", "sit"]}, "walk, jump"),
+        ({"motions": ["jump", "walk"]}, "walk, jump"),  # latents are rows: the order counts
+        ({"dataset_hash": "b" * 64}, "another version of the dataset"),
+    ],
+)
+def test_other_motions_or_a_changed_dataset_are_refused(tmp_path, change, words):
+    checkpoint.check_manifest(tmp_path, MANIFEST, dict(MANIFEST))
+    with pytest.raises(DimoError, match=words):
+        checkpoint.check_manifest(tmp_path, MANIFEST, {**MANIFEST, **change})
+
+
+def test_random_generators_continue_where_they_were_saved(tmp_path):
+    def draw():
+        return torch.rand(3).tolist(), np.random.rand(3).tolist(), np.random.randn(), random.random()  # noqa: NPY002
+
+    np.random.randn()  # noqa: NPY002 (leaves the second Gaussian of a pair in the state)
+    path = checkpoint.save(tmp_path / "m", {**state_at(1), "rng": checkpoint.rng_state()}, keep_only_latest=True)
+    expected = draw()
+    checkpoint.set_rng_state(checkpoint.load(path)["rng"])
+    assert draw() == expected
+
+
+# Forks a process that saves as fast as it can and kills it at a random moment, 60 times.
+KILLS = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+from dimo_ns.training import checkpoint
+
+folder = Path(sys.argv[1]) / "nerfstudio_models"
+partial = folder.parent / ".nerfstudio_models.partial"
+
+def save(step):
+    # 400 kB: large enough that a kill often hits the writing
+    pipeline = {"means": torch.full((100_000,), float(step))}
+    checkpoint.save(folder, {"step": step, "pipeline": pipeline, "manifest": {}}, keep_only_latest=True)
+
+save(0)
+random.seed(0)
+last, interrupted = 0, 0
+for _ in range(60):
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)
+        for step in range(last + 1, last + 1000):
+            save(step)
+        os._exit(1)
+    time.sleep(random.uniform(0.002, 0.03))
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status), "the child must still have been saving"
+    interrupted += partial.exists()
+    path, state = checkpoint.load_newest(folder)
+    assert path == next(iter(checkpoint.steps(folder).values())), "the newest file was broken"
+    assert state["step"] >= last and bool((state["pipeline"]["means"] == state["step"]).all())
+    last = state["step"]
+print(last, interrupted)
+"""
+
+
+def test_kill_9_while_saving_never_loses_the_last_checkpoint(tmp_path):
+    result = subprocess.run(
+        [sys.executable, "-c", KILLS, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    last_step, interrupted = map(int, result.stdout.split())
+    assert last_step > 60  # saves did happen between the kills
+    assert interrupted > 10  # and many kills hit one under way
