@@ -33,16 +33,16 @@ class MLPDecoder(nn.Module):
         width = self.WIDTH
         fan_in = [inputs] + [width + inputs if i == self.SKIP else width for i in range(1, self.DEPTH)]
         self.layers = nn.ModuleList(nn.Linear(n, width) for n in fan_in)
-        self.translation_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 3))
-        self.rotation_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 4))
+        translation, rotation = nn.Linear(width, 3), nn.Linear(width, 4)
+        self.translation_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), translation)
+        self.rotation_head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), rotation)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        last_translation, last_rotation = self.translation_head[-1], self.rotation_head[-1]
-        nn.init.zeros_(last_translation.weight)
-        nn.init.zeros_(last_rotation.weight)
-        last_rotation.bias.data[0] = 1
+        nn.init.zeros_(translation.weight)
+        nn.init.zeros_(rotation.weight)
+        rotation.bias.data[0] = 1
 
     def forward(
         self, keypoints: Float[Tensor, "k 3"], t: Float[Tensor, " b"], z: Float[Tensor, "b d"]
@@ -50,9 +50,7 @@ class MLPDecoder(nn.Module):
         """Transforms [b, k, ...] of the key points (canonical positions) at times in [0, 1) under latents."""
         position = fourier_features(keypoints, self.POSITION_FREQUENCIES)
         condition = torch.cat([fourier_features(t[:, None], self.TIME_FREQUENCIES), z], -1)
-        x = torch.cat(
-            [position.expand(len(t), -1, -1), condition[:, None].expand(-1, len(keypoints), -1)], -1
-        )
+        x = torch.cat([position.expand(len(t), -1, -1), condition[:, None].expand(-1, len(keypoints), -1)], -1)
         h = x
         for i, layer in enumerate(self.layers):
             h = F.relu(layer(torch.cat([x, h], -1) if i == self.SKIP else h))

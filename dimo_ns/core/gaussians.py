@@ -4,7 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .geometry import nearest
@@ -45,11 +45,18 @@ class CanonicalGaussians(nn.Module):
             self.colors,
         )
 
-    @torch.no_grad()
-    def select(self, rows: Int[Tensor, " m"] | Bool[Tensor, " n"]) -> "CanonicalGaussians":
-        """A new set of these rows (repeats allowed)."""
-        g = self()
-        return CanonicalGaussians(g.means[rows], g.scales[rows], g.opacities[rows], g.colors[rows], g.quats[rows])
+    @staticmethod
+    def blank(count: int) -> "CanonicalGaussians":
+        """So many Gaussians without meaning, to load others into."""
+        return CanonicalGaussians(
+            torch.zeros(count, 3), torch.ones(count, 3), torch.full((count,), 0.5), torch.zeros(count, 3)
+        )
+
+    def select(self, rows: Int[Tensor, " m"]) -> "CanonicalGaussians":
+        """A new set of these rows, in this order; repeats are allowed."""
+        chosen = CanonicalGaussians.blank(len(rows)).to(self.means.device)
+        chosen.load_state_dict({name: value[rows] for name, value in self.state_dict().items()})
+        return chosen
 
 
 def spacing(points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:

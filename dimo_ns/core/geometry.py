@@ -95,11 +95,19 @@ def farthest_points(points: Float[Tensor, "p 3"], count: int, start: int = 0) ->
 
 
 def look_at(eye: Float[Tensor, "*batch 3"], target: Float[Tensor, " 3"]) -> Float[Tensor, "*batch 4 4"]:
-    """OpenGL camera-to-world (x right, y up, looks along -z) of a z-up world."""
+    """OpenGL camera-to-world (x right, y up, looks along -z) of a z-up world; straight from above or below, right is
+    +y."""
     back = F.normalize(eye - target, dim=-1)
-    up = torch.zeros_like(back)
-    up[..., 2] = 1
-    right = F.normalize(torch.linalg.cross(up, back, dim=-1), dim=-1)
+    x, y, _ = back.unbind(-1)
+    right = torch.stack([-y, x, torch.zeros_like(x)], -1)
+    vertical = right.norm(dim=-1, keepdim=True) < 1e-6
+    right = torch.where(vertical, torch.tensor([0.0, 1.0, 0.0]).to(eye), F.normalize(right, dim=-1))
+    return _camera(eye, right, back)
+
+
+def _camera(
+    eye: Float[Tensor, "*batch 3"], right: Float[Tensor, "*batch 3"], back: Float[Tensor, "*batch 3"]
+) -> Float[Tensor, "*batch 4 4"]:
     c2w = torch.zeros(*eye.shape[:-1], 4, 4, dtype=eye.dtype, device=eye.device)
     c2w[..., :3, :3] = torch.stack([right, torch.linalg.cross(back, right, dim=-1), back], -1)
     c2w[..., :3, 3] = eye
@@ -112,10 +120,9 @@ def orbit_c2w(
 ) -> Float[Tensor, "*batch 4 4"]:
     """Camera-to-world of cameras on a sphere that look at the origin: azimuth 0 on +x, 90 on +y; elevation up."""
     azimuth, elevation = torch.deg2rad(azimuth_deg), torch.deg2rad(elevation_deg)
-    eye = radius * torch.stack(
-        [elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin()], -1
-    )
-    return look_at(eye, torch.zeros(3, dtype=eye.dtype, device=eye.device))
+    back = torch.stack([elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin()], -1)
+    right = torch.stack([-azimuth.sin(), azimuth.cos(), torch.zeros_like(azimuth)], -1)
+    return _camera(radius * back, right, back)
 
 
 def viewmats_from_c2w(c2w: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"]:

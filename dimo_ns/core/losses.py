@@ -1,7 +1,6 @@
-"""Losses as pure functions, unreduced: weights and schedules belong to the recipe (METHOD of the paper, section 3.3)."""
+"""Losses as pure functions, unreduced: weights and schedules belong to the recipe (paper, section 3.3)."""
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -12,7 +11,7 @@ from .types import RigidTransforms
 def composite(
     rgba: Float[Tensor, "*batch 4"], background: Float[Tensor, "#*batch 3"]
 ) -> tuple[Float[Tensor, "*batch 3"], Float[Tensor, "*batch 1"]]:
-    """Premultiplied RGBA over a background: the picture that a render over the same background should match, and alpha."""
+    """Premultiplied RGBA over a background: what a render over the same background should match; and its alpha."""
     alpha = rgba[..., 3:]
     return rgba[..., :3] + (1 - alpha) * background, alpha
 
@@ -31,6 +30,11 @@ def arap(
     return (moved_edges - turned).square().sum(-1)
 
 
+def charbonnier(energy: Float[Tensor, "*any"], scale: float) -> Float[Tensor, "*any"]:
+    """Grows like `energy` near zero and like its root beyond `scale`: an edge that has to break costs little."""
+    return 2 * scale * ((1 + energy / scale).sqrt() - 1)
+
+
 def arap_best_rotation(
     keypoints: Float[Tensor, "k 3"],
     neighbours: Int[Tensor, "k j"],
@@ -44,20 +48,22 @@ def arap_best_rotation(
     return (moved - edges @ rotations.mT).square().sum(-1)
 
 
-def anchor(
-    positions: Float[Tensor, "*batch k 3"], anchors: Float[Tensor, "*batch a 3"]
-) -> Float[Tensor, "*batch k"]:
+def anchor(positions: Float[Tensor, "*batch k 3"], anchors: Float[Tensor, "*batch a 3"]) -> Float[Tensor, "*batch k"]:
     """Squared distance from each moved key point to the nearest place where stage 1 had one (one-sided Chamfer)."""
-    flat, targets = positions.flatten(0, -3), anchors.flatten(0, -3)
+    flat, targets = positions.reshape(-1, *positions.shape[-2:]), anchors.reshape(-1, *anchors.shape[-2:])
     closest = torch.stack([a[nearest(p.detach(), a, 1)[1][:, 0]] for p, a in zip(flat, targets, strict=True)])
     return (flat - closest).square().sum(-1).view(positions.shape[:-1])
 
 
 def smoothness(
-    value: Float[Tensor, "b h w c"], guide: Float[Tensor, "b h w 3"], inside: Float[Tensor, "b h w 1"], sharpness: float = 10.0
+    value: Float[Tensor, "b h w c"],
+    guide: Float[Tensor, "b h w 3"],
+    inside: Float[Tensor, "b h w 1"],
+    sharpness: float = 10.0,
 ) -> Float[Tensor, "b"]:
-    """Edge-aware first-order smoothness of a rendered map (depth, normals): |gradient| exp(-sharpness |guide gradient|),
-    over neighbours that both lie inside the mask, so that silhouettes are not pulled. Mean per image."""
+    """Edge-aware first-order smoothness of a rendered map (depth, normals): the mean per image of
+    |gradient| exp(-sharpness |guide gradient|) over neighbours that both lie inside the mask, so that silhouettes are
+    not pulled."""
 
     def along(axis: int) -> tuple[Tensor, Tensor]:
         def step(x: Tensor) -> Tensor:
@@ -79,23 +85,31 @@ def acceleration(
     return (positions[..., 2:, :, :] - 2 * positions[..., 1:-1, :, :] + positions[..., :-2, :, :]).square().sum(-1)
 
 
-def gaussian_window(size: int, sigma: float, device: torch.device) -> Float[Tensor, " size"]:
-    """A normalised 1-D Gaussian, the window of SSIM."""
-    x = torch.arange(size, device=device) - (size - 1) / 2
-    window = torch.exp(-0.5 * (x / sigma) ** 2)
-    return window / window.sum()
-
-
 def ssim(
     image: Float[Tensor, "b h w c"], target: Float[Tensor, "b h w c"], window: int = 11, sigma: float = 1.5
-) -> Float[Tensor, "b c hv wv"]:
-    """Structural similarity map of images in [0, 1] (Wang 2004: Gaussian window 11, sigma 1.5), valid region only."""
-    kernel = gaussian_window(window, sigma, image.device)
-    x, y = image.permute(0, 3, 1, 2), target.permute(0, 3, 1, 2)
-    batch, channels, height, width = x.shape
-    stack = torch.cat([x, y, x * x + y * y, x * y], 1).flatten(0, 1)[:, None]
-    blurred = F.conv2d(F.conv2d(stack, kernel[None, None, None]), kernel[None, None, :, None])
-    mx, my, energy, cross = blurred.view(batch, 4, channels, height - window + 1, width - window + 1).unbind(1)
-    c1, c2 = 0.01**2, 0.03**2
+) -> Float[Tensor, "b v u c"]:
+    """Structural similarity map of images in [0, 1] (Wang 2004: Gaussian window 11, sigma 1.5), valid region only.
+
+    The separable blur is two products with banded matrices: on a CPU many times faster than convolutions of one
+    channel.
+    """
+    height, width = image.shape[1:3]
+    rows, columns = (blur_matrix(n, window, sigma, image.device) for n in (height, width))
+
+    def blur(x: Tensor) -> Tensor:
+        return torch.einsum("vh,bhwc,uw->bvuc", rows, x, columns)
+
+    mx, my = blur(image), blur(target)
     product, squares = mx * my, mx * mx + my * my
+    energy, cross = blur(image * image + target * target), blur(image * target)
+    c1, c2 = 0.01**2, 0.03**2
     return (2 * product + c1) * (2 * (cross - product) + c2) / ((squares + c1) * (energy - squares + c2))
+
+
+def blur_matrix(size: int, window: int, sigma: float, device: torch.device) -> Float[Tensor, "v size"]:
+    """Rows that average `window` neighbouring entries with Gaussian weights: a valid 1-D convolution as a matrix."""
+    x = torch.arange(window, device=device) - (window - 1) / 2
+    weights = torch.exp(-0.5 * (x / sigma) ** 2)
+    offset = torch.arange(size, device=device)[None] - torch.arange(size - window + 1, device=device)[:, None]
+    inside = (offset >= 0) & (offset < window)
+    return torch.where(inside, (weights / weights.sum())[offset.clamp(0, window - 1)], 0.0)

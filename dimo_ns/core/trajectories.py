@@ -29,8 +29,8 @@ class TrajectoryTable(nn.Module):
 
     @torch.no_grad()
     def continuous(self) -> RigidTransforms:
-        """The whole table [m, t, k, ...] with unit quaternions whose sign does not jump from frame to frame, nor
-        between neighbouring motions' first frames."""
+        """The whole table [m, t, k, ...] with unit quaternions whose sign does not jump from frame to frame; the first
+        frame of every motion has w >= 0, so that motions that start alike agree."""
         quats = F.normalize(self.quats, dim=-1)
         first = torch.where(quats[:, :1, :, :1] < 0, -1.0, 1.0)
         agree = (quats[:, 1:] * quats[:, :-1]).sum(-1, keepdim=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from dimo_ns.data.dataset import Dataset, Motion, orbit_view
 from dimo_ns.data.fields import Fields, check_unique, inside, is_finite, is_name, read_json
-from dimo_ns.data.format import MAX_FRAMES, PLAYBACK_FPS, MotionsFile, assemble, list_frames
 from dimo_ns.data.images import read_header
+from dimo_ns.data.reading import MAX_FRAMES, PLAYBACK_FPS, MotionsFile, assemble, list_frames
 from dimo_ns.errors import DimoError
 
 

@@ -178,17 +178,11 @@ def _numbers(frames: Sequence[int]) -> str:
 
 
 def _track_problems(dataset: Dataset) -> list[str]:
-    if dataset.tracks is None:
-        return []
     try:
-        with np.load(dataset.tracks, allow_pickle=False) as archive:
-            tracks = archive["tracks"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        return [f"The ground truth {dataset.tracks} cannot be read ({error})."]
-    expected = (len(dataset.motions), dataset.frames)
-    if tracks.ndim != 4 or tracks.shape[:2] != expected or tracks.shape[3] != 3:
-        return [f"The ground truth {dataset.tracks} is {list(tracks.shape)}; expected {[*expected, 'points', 3]}."]
-    return [] if np.isfinite(tracks).all() else [f"The ground truth {dataset.tracks} has numbers that are not finite."]
+        dataset.read_tracks()
+    except DimoError as error:
+        return [str(error)]
+    return []
 
 
 def _columns(dataset: Dataset) -> list[tuple[View, int]]:

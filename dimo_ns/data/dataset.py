@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +15,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from dimo_ns.data.images import Source
+from dimo_ns.errors import DimoError
+
+MAX_TRACK_BYTES = 2**31
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +104,28 @@ class Dataset:
     def expected_frames(self, view: View) -> tuple[int, ...]:
         """The frames that a complete dataset has in this view."""
         return self.test_frames if view.split == "test" else tuple(range(self.frames))
+
+    def read_tracks(self) -> dict[str, np.ndarray]:
+        """The arrays of tracks.npz, `tracks` float [M, T, points, 3] among them; none without it. Raises DimoError."""
+        if self.tracks is None:
+            return {}
+        try:
+            with zipfile.ZipFile(self.tracks) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+            if size > MAX_TRACK_BYTES:
+                raise DimoError(f"The ground truth {self.tracks} unpacks to more than {MAX_TRACK_BYTES:,} bytes.")
+            with np.load(self.tracks, allow_pickle=False) as arrays:
+                content = {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+            raise DimoError(f"The ground truth {self.tracks} cannot be read ({error}); make it again.") from error
+        tracks = content.get("tracks", np.zeros(0))
+        expected = (len(self.motions), self.frames)
+        if tracks.dtype.kind != "f" or tracks.ndim != 4 or tracks.shape[:2] != expected or tracks.shape[3] != 3:
+            got = f"{tracks.dtype}{list(tracks.shape)}"
+            raise DimoError(f"The 'tracks' in {self.tracks} are {got}; expected float{[*expected, 'points', 3]}.")
+        if not np.isfinite(tracks).all():
+            raise DimoError(f"The 'tracks' in {self.tracks} have numbers that are not finite.")
+        return content
 
     @cached_property
     def hash(self) -> str:

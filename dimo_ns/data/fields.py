@@ -51,7 +51,8 @@ class Fields:
     where: str
 
     def error(self, key: str, expected: str) -> DimoError:
-        got = f"is {json.dumps(self.values[key])[:80]}" if key in self.values else "is missing"
+        value = json.dumps(self.values.get(key))
+        got = f"is {value if len(value) <= 80 else value[:77] + '...'}" if key in self.values else "is missing"
         return DimoError(f"{self.where}: '{key}' {got}; expected {expected}.")
 
     def text(self, key: str, default: str) -> str:

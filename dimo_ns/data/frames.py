@@ -235,7 +235,7 @@ def convert(dataset: Dataset, root: Path) -> Dataset:
         frames=frames(),
         fps=dataset.fps,
         test_frames=dataset.test_frames,
-        tracks=None if dataset.tracks is None else dict(np.load(dataset.tracks, allow_pickle=False)),
+        tracks=dataset.read_tracks() or None,
     )
 
 

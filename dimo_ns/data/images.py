@@ -36,6 +36,9 @@ VIDEO_SUFFIXES = (".mp4", ".webm", ".mov", ".avi", ".gif")
 MAX_PIXELS = 2**25  # 5792 x 5792; an RGBA image of that size takes 134 MB
 WHITE_CLEAR, WHITE_SOLID = 5, 25  # distance to white: transparent up to the first, opaque from the second
 
+_ALPHA_OF_DARKEST = np.round(
+    255 * np.clip((255 - np.arange(256) - WHITE_CLEAR) / (WHITE_SOLID - WHITE_CLEAR), 0, 1)
+).astype(np.uint8)
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 
 Rgba = UInt8[np.ndarray, "h w 4"]
@@ -86,8 +89,8 @@ def alpha_from_white(rgb: UInt8[np.ndarray, "h w 3"], path: Path) -> Rgba:
         raise DimoError(
             f"The picture {path} has neither transparency nor a white background; give it an alpha channel or a mask."
         )
-    distance = 255.0 - rgb.min(axis=-1)
-    return _take_out_white(rgb, np.clip((distance - WHITE_CLEAR) / (WHITE_SOLID - WHITE_CLEAR), 0, 1))
+    darkest = np.minimum(np.minimum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
+    return _take_out_white(rgb, _ALPHA_OF_DARKEST[darkest])
 
 
 def video_header(path: Path) -> tuple[Header, int]:
@@ -147,14 +150,17 @@ def _white_border(rgb: UInt8[np.ndarray, "h w 3"]) -> bool:
     return float(np.mean(border.min(axis=-1) >= 255 - WHITE_CLEAR)) >= 0.5
 
 
-def _take_out_white(rgb: UInt8[np.ndarray, "h w 3"], alpha: np.ndarray) -> Rgba:
-    a = np.round(alpha * 255.0)[..., None] / 255.0
-    straight = np.clip((rgb - 255.0 * (1.0 - a)) / np.maximum(a, 1 / 255), 0, 255) * (a > 0)
-    return np.concatenate([np.round(straight), np.round(a * 255.0)], axis=-1).astype(np.uint8)
+def _take_out_white(rgb: UInt8[np.ndarray, "h w 3"], alpha: UInt8[np.ndarray, "h w"]) -> Rgba:
+    rgba = np.dstack([rgb, alpha])
+    rgba[alpha == 0] = 0
+    edge = (alpha > 0) & (alpha < 255)
+    share = alpha[edge, None] / 255.0
+    rgba[edge, :3] = np.clip(np.round((rgb[edge] - 255.0 * (1.0 - share)) / share), 0, 255)
+    return rgba
 
 
-def _read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
-    """The mask as float64 [h, w] in [0, 1]."""
+def _read_mask(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
+    """The mask as alpha."""
     try:
         mask = np.lib.format.open_memmap(path, mode="r")
     except (*_BROKEN, TokenError) as error:
@@ -166,7 +172,7 @@ def _read_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     mask = np.asarray(mask, np.float64).reshape(shape)
     if not np.isfinite(mask).all() or mask.min() < 0 or mask.max() > 255:
         raise DimoError(f"The mask {path} has values outside 0..1 and 0..255.")
-    return mask / 255.0 if mask.max() > 1 else mask
+    return np.round(mask if mask.max() > 1 else 255.0 * mask).astype(np.uint8)
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from dimo_ns.data.dataset import Dataset, Motion, View, orbit_view
 from dimo_ns.data.fields import inside
-from dimo_ns.data.format import MAX_FRAMES, PLAYBACK_FPS, MotionsFile, finish, read_cameras, read_motions
 from dimo_ns.data.images import VIDEO_SUFFIXES, Source, video_header
+from dimo_ns.data.reading import MAX_FRAMES, PLAYBACK_FPS, MotionsFile, finish, read_cameras, read_motions
 from dimo_ns.errors import DimoError
 
 DEFAULT_FRAMES = 21

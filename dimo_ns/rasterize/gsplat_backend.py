@@ -6,6 +6,7 @@ composed together, as so many cameras. Importing gsplat compiles its kernels the
 
 import math
 import weakref
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,20 +21,22 @@ def project(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     from gsplat.cuda._wrapper import fully_fused_projection
 
-    *batch, N, _ = means.shape
+    batch = means.shape[:-2]
     B = math.prod(batch)
-    # Later versions use opacities for tighter radii
-    has_opacities = gsplat_version() >= (1, 5)
+    options: dict[str, Any] = {
+        "eps2d": camera.eps2d,
+        "near_plane": camera.near,
+        "far_plane": camera.far,
+        "radius_clip": camera.radius_clip,
+    }
     projections = []
     for b in range(B):
         inputs = (means, quats, scales, opacities, viewmats, Ks)
         m, q, s, o, V, K = (t.reshape(B, *t.shape[len(batch) :])[b] for t in inputs)
-        projections.append(
-            fully_fused_projection(
-                m, None, q, s, V, K, camera.width, camera.height, eps2d=camera.eps2d, near_plane=camera.near,
-                far_plane=camera.far, radius_clip=camera.radius_clip, **({"opacities": o} if has_opacities else {}),
-            )[:4]
-        )  # fmt: skip
+        if gsplat_version() >= (1, 5):  # which has tighter radii with them
+            options["opacities"] = o
+        projected = fully_fused_projection(m, None, q, s, V, K, camera.width, camera.height, **options)
+        projections.append(projected[:4])
     if not batch:
         radii, means2d, depths, conics = projections[0]
     else:

@@ -35,7 +35,9 @@ def _rotation(w, x, y, z):
 @inlined
 def _scaled_columns(M, s):
     return (
-        M[0] * s[0], M[1] * s[1], M[2] * s[2], M[3] * s[0], M[4] * s[1], M[5] * s[2], M[6] * s[0], M[7] * s[1], M[8] * s[2],
+        M[0] * s[0], M[1] * s[1], M[2] * s[2],
+        M[3] * s[0], M[4] * s[1], M[5] * s[2],
+        M[6] * s[0], M[7] * s[1], M[8] * s[2],
     )  # fmt: skip
 
 

@@ -6,16 +6,23 @@ supports and no compiler is needed at run time. Scalars mix freely with vectors:
 
 import operator
 import os
+from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
+from numba import extending
 from numba.core import cgutils, types
 from numba.core.imputils import lower_builtin
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, models, register_model
+from numba.core.typing import templates
+from numba.core.typing.templates import AbstractTemplate, signature
+from numba.extending import models, register_model
 
 from .jit import FAST
+
+# Untyped: in kernels these are called with other arguments than they are defined with
+intrinsic: Any = extending.intrinsic
+infer_global: Any = templates.infer_global
 
 
 def _host_lanes() -> int:
@@ -335,6 +342,25 @@ def put(typing, vectors, index, vector):
         return context.get_dummy_value()
 
     return types.void(vectors, types.intp, vector), generate
+
+
+@intrinsic
+def get_lane(typing, vectors, index):
+    """Lane index % LANES of vector index // LANES."""
+
+    def generate(context, builder, sig, args):
+        return builder.load(builder.gep(builder.bitcast(args[0], _F32.as_pointer()), [args[1]]))
+
+    return types.float32(vectors, types.intp), generate
+
+
+@intrinsic
+def put_lane(typing, vectors, index, value):
+    def generate(context, builder, sig, args):
+        builder.store(args[2], builder.gep(builder.bitcast(args[0], _F32.as_pointer()), [args[1]]))
+        return context.get_dummy_value()
+
+    return types.void(vectors, types.intp, types.float32), generate
 
 
 @intrinsic

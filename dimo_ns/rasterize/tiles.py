@@ -7,7 +7,7 @@ A Gaussian is seen where its alpha, ``o exp(-sigma)``, reaches 1/255: inside the
 2. ``depth_order``  per image, the Gaussians that are left, nearest first (radix sort, stable); position = *rank*
 3. ``list_tiles``   per rank, a *splat* record (below) and the tiles that the ellipse really touches: its *entries*
 4. ``tile_offsets`` where the list of every tile starts, and where every chunk of ranks begins to write in it
-5. ``fill_lists``   the lists of ranks; each entry learns its place in them (``entries``), for the backward pass
+5. ``fill_lists``   the lists of ranks, and for the backward pass the entry behind each place in them
 
 Steps 3 and 5 run over chunks of ranks, so one image keeps all threads busy; lists do not depend on the chunks.
 
@@ -34,7 +34,7 @@ CUT = f32(math.log2(255))
 _SLACK = f32(1e-3)  # pixels, against rounding at the rim of an ellipse
 _CUT_SLACK = f32(0.01)  # likewise, on the base-2 exponent
 _FAR = f32(1e6)  # pixels; a mean further off than this has no digits left
-_MIN_CHUNK = 2048
+_MIN_CHUNK, _BOX_GRAIN = 2048, 1024  # Gaussians that are worth a task
 
 
 class TileLists(NamedTuple):
@@ -45,9 +45,10 @@ class TileLists(NamedTuple):
     splats: np.ndarray  # [I*N, FEATURES + F]
     starts: np.ndarray  # [I*T + 1] first position of every tile in ``ranks``
     ranks: np.ndarray  # [E] ranks, tile after tile
-    first: np.ndarray  # [I*N + 1] first entry of each rank in ``entries``
+    sources: np.ndarray  # [E] the entry behind every position of ``ranks``; empty where no backward pass follows
+    first: np.ndarray  # [I*N] first entry of each rank
     used: np.ndarray  # [I*N] entries of each rank
-    entries: np.ndarray  # position in ``ranks`` of each entry (its tile, where no backward pass follows)
+    room: int  # entries are numbered below this; not every number is used
 
 
 @inlined
@@ -57,12 +58,12 @@ def _cutoff(opacity):
 
 @inlined
 def _first_pixel(edge):
-    return int(math.ceil(max(edge - _SLACK, f32(-1)) - f32(0.5)))
+    return int(math.ceil(max(edge - _SLACK, f32(-1)) - f32(0.5)))  # noqa: RUF046
 
 
 @inlined
 def _last_pixel(edge):
-    return int(math.floor(min(edge + _SLACK, _FAR) - f32(0.5)))
+    return int(math.floor(min(edge + _SLACK, _FAR) - f32(0.5)))  # noqa: RUF046
 
 
 @inlined
@@ -173,11 +174,11 @@ def depth_order(start, stop, N, depths, boxes, order, visible, room, first):
 
 @inlined
 def _chunk(task, chunks, N, visible):
-    """(image, chunk, first rank, last rank) of a task; every image is cut into equal chunks of ranks."""
+    """(image, first rank, last rank) of a task; every image is cut into equal chunks of ranks."""
     image = task // chunks
     part = task % chunks
     size = (visible[image] + chunks - 1) // chunks
-    return image, part, min(part * size, visible[image]), min((part + 1) * size, visible[image])
+    return image, min(part * size, visible[image]), min((part + 1) * size, visible[image])
 
 
 @kernel
@@ -187,7 +188,7 @@ def list_tiles(
 ):  # fmt: skip
     n_features = features.shape[2]
     for task in range(start, stop):
-        image, part, rank0, rank1 = _chunk(task, chunks, N, visible)
+        image, rank0, rank1 = _chunk(task, chunks, N, visible)
         counts[task, :] = 0
         for rank in range(rank0, rank1):
             r = image * N + rank
@@ -257,9 +258,9 @@ def tile_offsets(images, chunks, counts, starts):
 
 
 @kernel
-def fill_lists(start, stop, chunks, N, visible, first, used, entries, counts, ranks, keep_entries):
+def fill_lists(start, stop, chunks, N, visible, first, used, entries, counts, ranks, sources):
     for task in range(start, stop):
-        image, part, rank0, rank1 = _chunk(task, chunks, N, visible)
+        image, rank0, rank1 = _chunk(task, chunks, N, visible)
         for rank in range(rank0, rank1):
             r = image * N + rank
             for e in range(first[r], first[r] + used[r]):
@@ -267,8 +268,13 @@ def fill_lists(start, stop, chunks, N, visible, first, used, entries, counts, ra
                 place = counts[task, tile]
                 counts[task, tile] = place + 1
                 ranks[place] = rank
-                if keep_entries:
-                    entries[e] = place
+                if len(sources) > 0:
+                    sources[place] = e
+
+
+def images_per_row(rows: np.ndarray, images: int) -> int:
+    """How many consecutive images share a row of an input that does not differ between all of them."""
+    return max(images // max(len(rows), 1), 1)
 
 
 def build(
@@ -282,7 +288,7 @@ def build(
     padded: int,
     width: int,
     height: int,
-    keep_entries: bool,
+    keep_sources: bool,
 ) -> TileLists:
     """Tile lists and splat records of I images of N Gaussians.
 
@@ -293,22 +299,13 @@ def build(
     columns, rows = -(-width // TILE), -(-height // TILE)
     chunks = 1 if thread_count() == 1 else max(1, min(4 * thread_count() // max(images, 1), N // _MIN_CHUNK))
     means2d, conics, depths = means2d.reshape(images * N, 2), conics.reshape(images * N, 3), depths.reshape(images * N)
-    shared = (opacities, max(images // max(len(opacities), 1), 1), features, max(images // max(len(features), 1), 1))
+    shared = (opacities, images_per_row(opacities, images), features, images_per_row(features, images))
 
     boxes = np.empty((images * N, 4), np.int32)
     parallel_for(
-        tile_boxes,
-        images * N,
-        N,
-        means2d,
-        conics,
-        radii.reshape(images * N, 2),
-        *shared,
-        width,
-        height,
-        boxes,
-        grain=1024,
-    )
+        tile_boxes, images * N, N, means2d, conics, radii.reshape(images * N, 2), *shared, width, height, boxes,
+        grain=_BOX_GRAIN,
+    )  # fmt: skip
     order, visible, room = np.empty(images * N, np.int32), np.empty(images, np.int64), np.empty(images, np.int64)
     first, used = np.empty(images * N, np.int64), np.empty(images * N, np.int32)
     parallel_for(depth_order, images, N, depths, boxes, order, visible, room, first)
@@ -318,11 +315,12 @@ def build(
     entries = np.empty(int(room.sum()), np.int32)
     counts = np.empty((images * chunks, columns * rows), np.int64)
     parallel_for(
-        list_tiles, images * chunks, chunks, N, order, visible, boxes, means2d, conics, depths, *shared, with_depth, columns,
-        splats, first, room_start, used, entries, counts,
+        list_tiles, images * chunks, chunks, N, order, visible, boxes, means2d, conics, depths, *shared, with_depth,
+        columns, splats, first, room_start, used, entries, counts,
     )  # fmt: skip
     starts = np.empty(images * columns * rows + 1, np.int64)
     tile_offsets(images, chunks, counts, starts)
     ranks = np.empty(int(starts[-1]), np.int32)
-    parallel_for(fill_lists, images * chunks, chunks, N, visible, first, used, entries, counts, ranks, keep_entries)
-    return TileLists(order, visible, splats, starts, ranks, first, used, entries)
+    sources = np.empty(len(ranks) if keep_sources else 0, np.uint32)
+    parallel_for(fill_lists, images * chunks, chunks, N, visible, first, used, entries, counts, ranks, sources)
+    return TileLists(order, visible, splats, starts, ranks, sources, first, used, len(entries))

@@ -4,6 +4,7 @@ Tiles with lists of similar length are composed together, and backward composes 
 is bounded by the size of a group. ``project`` is also the differentiable path for gradients of cameras.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -115,10 +116,12 @@ def _plan(
     return groups
 
 
-def _compose(
-    means2d: Tensor, conics: Tensor, opacities: Tensor, features: Tensor, group: _Group, max_alpha: float
-) -> tuple[Tensor, Tensor]:
-    """Blend a group: means2d [G, K, P, 2] (per pixel), the others [G, K, ...] -> sums [G, P, D], T_end [G, P]."""
+def _compose(rows: Sequence[Tensor], group: _Group, max_alpha: float) -> tuple[Tensor, Tensor]:
+    """Blend a group: means2d [G, K, P or 1, 2], conics, opacities, features [G, K, ...] -> sums [G, P, D], T_end [G, P].
+
+    Means have a pixel dimension for the sake of their gradient at every pixel.
+    """
+    means2d, conics, opacities, features = rows
     dx, dy = (means2d - (group.pixels[:, None] + 0.5)).unbind(-1)
     A, B, C = conics[:, :, None].unbind(-1)
     sigma = 0.5 * (A * dx * dx + C * dy * dy) + B * dx * dy
@@ -145,7 +148,7 @@ class _Composite(torch.autograd.Function):
         T_end = features.new_ones(sums.shape[:-1])
         for group in groups:
             centres, *others = (row[group.gaussians] for row in rows)
-            sums[group.at], T_end[group.at] = _compose(centres[:, :, None], *others, group, how.max_alpha)
+            sums[group.at], T_end[group.at] = _compose([centres[:, :, None], *others], group, how.max_alpha)
         ctx.save_for_backward(means2d, conics, opacities, features)
         ctx.groups, ctx.how = groups, how
         return sums[:, :height, :width].contiguous(), T_end[:, :height, :width].contiguous()
@@ -162,12 +165,11 @@ class _Composite(torch.autograd.Function):
         for group in ctx.groups:
             listed = group.gaussians.flatten()
             with torch.enable_grad():
-                centres, *others = (row[group.gaussians].requires_grad_() for row in rows)
-                centres = centres.detach()[:, :, None].repeat(1, 1, _TILE**2, 1).requires_grad_()  # one per pixel
-                outputs = _compose(centres, *others, group, ctx.how.max_alpha)
-                v_centres, *v_others = torch.autograd.grad(
-                    outputs, [centres, *others], (v_sums[group.at], v_T[group.at])
-                )
+                centres, *others = (row[group.gaussians] for row in rows)
+                centres = centres[:, :, None].repeat(1, 1, _TILE**2, 1)  # one per pixel
+                leaves = [leaf.requires_grad_() for leaf in (centres, *others)]
+                outputs = _compose(leaves, group, ctx.how.max_alpha)
+                v_centres, *v_others = torch.autograd.grad(outputs, leaves, (v_sums[group.at], v_T[group.at]))
             for v_row, v in zip(v_rows, (v_centres.sum(2), *v_others), strict=True):
                 v_row.index_add_(0, listed, v.flatten(0, 1))
             absgrad.index_add_(0, listed, v_centres.abs().sum(2).flatten(0, 1))

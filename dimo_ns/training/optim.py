@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from nerfstudio.engine.optimizers import AdamOptimizerConfig, Optimizers
+from nerfstudio.engine.optimizers import AdamOptimizerConfig, OptimizerConfig, Optimizers
 from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from dimo_ns.errors import DimoError
+from dimo_ns.training.tracking import FrameAdam
 
 
 @dataclass
@@ -26,6 +27,16 @@ class FusedAdamConfig(AdamOptimizerConfig):
     """Added to the denominator; tiny, since gradients of Gaussians are."""
     fused: bool = True
     """One kernel for all parameters of a group."""
+
+
+@dataclass
+class FrameAdamConfig(OptimizerConfig):
+    """Adam for explicit trajectories, frame by frame."""
+
+    _target: type = field(default_factory=lambda: FrameAdam)
+    lr: float = 1e-3
+    """Overwritten by the recipe at every step."""
+    eps: float = 1e-15
 
 
 @dataclass

@@ -58,14 +58,17 @@ class DimoTrainerConfig(TrainerConfig):
     """Logging configuration"""
     viewer: ViewerConfig = field(default_factory=lambda: ViewerConfig(websocket_host="127.0.0.1"))
     """Viewer configuration"""
-    max_num_iterations: int = 30000
-    """Step at which training ends, also when it was resumed on the way."""
+    max_num_iterations: int = 0
+    """Step at which training ends, also when it was resumed on the way; 0: where the pipeline's recipe ends."""
     max_nonfinite_steps: int = 20
     """Steps in a row with a non-finite loss or gradient after which training stops."""
 
 
 class ResumablePipeline(Protocol):
     """What `DimoTrainer` needs of a pipeline so that a resumed run continues as if nothing had happened."""
+
+    length: int
+    """Steps of its recipe."""
 
     def manifest(self) -> dict[str, Any]:
         """`motions` (list of names, in order) and `dataset_hash`; plain values."""
@@ -131,6 +134,8 @@ class DimoTrainer(Trainer):
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         with exit_on_error():
             super().setup(test_mode)
+        if self.config.max_num_iterations == 0:
+            self.config.max_num_iterations = cast(ResumablePipeline, self.pipeline).length
 
     def train(self) -> None:
         """Train to `max_num_iterations`. Exits with 128 + n on signal n, after the step and a checkpoint."""

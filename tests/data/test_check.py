@@ -53,7 +53,7 @@ def test_every_problem_is_said(tiny: Path, tmp_path: Path):
         "jump/test_00 (1 of 4)",
         "walk/view_00: the object reaches the edge of the picture in 1 frames",
         "ignored: stranger",
-        "tracks.npz is [2, 3, 5, 3]; expected [2, 4, 'points', 3]",
+        "tracks.npz are float64[2, 3, 5, 3]; expected float[2, 4, 'points', 3]",
     ):
         assert expected in said
     assert report.motions[1].found == 11
@@ -79,8 +79,9 @@ def test_what_is_assumed_is_a_note_and_no_problem(tiny: Path):
     assert "note: 24 frames have neither alpha nor a mask" in text(report)
 
 
-def test_damaged_tracks(tiny: Path):
-    (tiny / "tracks.npz").write_bytes(b"PK nothing")
+@pytest.mark.parametrize("content", [b"", b"PK nothing", b"\x93NUMPY"])
+def test_damaged_tracks(tiny: Path, content: bytes):
+    (tiny / "tracks.npz").write_bytes(content)
     assert any("tracks.npz cannot be read" in p for p in check(tiny).problems)
 
 

@@ -5,7 +5,6 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from dimo_ns.data import format
 from dimo_ns.data.creature.coat import distance
@@ -109,7 +108,7 @@ def test_tracks_are_on_the_pictures_and_at_their_depth_where_visible(cub, tracks
     visible = np.unpackbits(tracks["visible"], axis=-1).astype(bool).reshape(tracks["visible_shape"])
     checked = 0
     for m, v, f in ((0, 0, 5), (2, 3, 10), (5, 7, 9), (8, 9, 12), (9, 11, 20)):
-        view, points = cameras(128)[v], tracks["tracks"][m, f].astype(float)
+        view, points = cameras(512)[v], tracks["tracks"][m, f].astype(float)
         local = (points - view.c2w[:3, 3]) @ view.c2w[:3, :3]
         u = (view.cx - view.fl_x * local[:, 0] / local[:, 2]).astype(int)
         w = (view.cy + view.fl_y * local[:, 1] / local[:, 2]).astype(int)
@@ -120,8 +119,8 @@ def test_tracks_are_on_the_pictures_and_at_their_depth_where_visible(cub, tracks
         assert np.isfinite(depth[w, u]).mean() > 0.99, "all but points on the very outline"
         seen = visible[m, v, f] & np.isfinite(depth[w, u])
         gap = -local[:, 2] - depth[w, u]
-        assert np.quantile(np.abs(gap[seen]), 0.9) < 0.01
-        assert np.all(gap[~visible[m, v, f]] > -0.03), "a hidden point is behind what is seen"
+        assert np.quantile(np.abs(gap[seen]), 0.9) < 0.01, "within a pixel on a slope"
+        assert np.mean(gap[~visible[m, v, f]] > -0.005) > 0.98, "hidden points are behind what is seen"
         checked += seen.sum()
     assert checked > 500
 
@@ -134,12 +133,17 @@ def test_picture_has_no_colour_where_it_is_empty_and_soft_edges(cub):
     assert np.all(rgba[:, [0, -1]] == 0)
 
 
+def test_another_seed_is_another_creature(cub):
+    view, other = cameras(SIZE)[0], make(1)
+    mine, theirs = photograph(cub, place(cub, Pose()), view), photograph(other, place(other, Pose()), view)
+    assert np.abs(mine.astype(int) - theirs).mean() > 1
+
+
 def test_the_written_set_loads_and_is_the_same_for_the_same_seed(tmp_path):
     few = [replace(c, split=split) for c, split in ((CLIPS[3], "train"), (CLIPS[8], "held_out"))]
     told = []
-    first = write_sample(tmp_path / "a", size=SIZE, clips=few, progress=lambda *step: told.append(step))
-    write_sample(tmp_path / "b", size=SIZE, clips=few)
-    other = write_sample(tmp_path / "c", seed=1, size=SIZE, clips=few)
+    write_sample(tmp_path / "a", size=32, clips=few, progress=lambda *step: told.append(step))
+    write_sample(tmp_path / "b", size=32, clips=few)
     loaded = format.load(tmp_path / "a")
     total = 2 * (9 * FRAMES + 4 * len(TEST_FRAMES))
     assert len(loaded.sources) == total
@@ -151,7 +155,5 @@ def test_the_written_set_loads_and_is_the_same_for_the_same_seed(tmp_path):
     assert np.load(loaded.tracks)["tracks"].shape == (2, FRAMES, TRACKS, 3)
     for path in sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*")):
         assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes(), path
-    picture = "sit/view_00/00.png"
-    assert np.any(np.asarray(Image.open(other.root / picture)) != np.asarray(Image.open(first.root / picture)))
     with pytest.raises(DimoError):
-        write_sample(tmp_path / "a", size=SIZE, clips=few)
+        write_sample(tmp_path / "a", size=32, clips=few)

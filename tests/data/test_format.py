@@ -41,7 +41,7 @@ def test_round_trip(tmp_path: Path):
         np.testing.assert_array_equal(view.c2w, orbit_view("", "train", azimuth, azimuth / 12, SIZE).c2w)
     for motion, view, frame, rgba in all_frames():
         np.testing.assert_array_equal(read_rgba(read.sources[motion, view, frame]), rgba)
-    assert read.tracks is not None
+    np.testing.assert_array_equal(read.read_tracks()["tracks"], tracks["tracks"])
     assert read.expected_frames(read.views[2]) == (0, 2)
     assert read.notes == ()
     assert read.hash == written.hash

@@ -39,9 +39,9 @@ SUN, SKY, GROUND = (0.54, 0.52, 0.48), (0.64, 0.68, 0.74), (0.52, 0.46, 0.42)
 
 
 def palette(rng: np.random.Generator, variation: float) -> np.ndarray:
-    """RGB in [0,1] of every name above, [12,3]; `variation` 0 is the showcase, 1 turns the coat's hue by up to 0.08."""
+    """RGB in [0,1] of every name above, [12,3]; `variation` 0 is the showcase, 1 turns the coat's hue a little."""
     hsv = _HSV.copy()
-    hsv[[COAT, BACK, SPOT, SPOT_HEART, SOCK], 0] += variation * rng.uniform(-0.08, 0.08)
+    hsv[[COAT, BACK, SPOT, SPOT_HEART, SOCK], 0] += variation * rng.uniform(-0.045, 0.045)
     hsv[[SCARF, SCARF_DARK], 0] += variation * rng.uniform(-0.05, 0.05)
     hsv[:, 1:] *= 1 + variation * rng.uniform(-0.08, 0.0, (len(hsv), 2))
     return np.array([colorsys.hsv_to_rgb(h % 1.0, s, v) for h, s, v in hsv])

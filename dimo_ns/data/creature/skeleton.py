@@ -165,11 +165,11 @@ def surface(solid: np.ndarray, per_part: int) -> np.ndarray:
 def fit(creature: Creature, poses: Iterable[Pose], radius: float = 0.55) -> Creature:
     """The creature moved and scaled so that over all the poses it is inside the ball of that radius at the origin."""
     creature = replace(creature, origin=np.zeros(3), scale=1.0)
-    local = surface(creature.solid, 48)
+    local = surface(creature.solid, 32)
     placed = [place(creature, pose) for pose in poses]
     points = np.concatenate([(p.center[:, None] + local @ p.axes.transpose(0, 2, 1)).reshape(-1, 3) for p in placed])
     origin = (points.min(0) + points.max(0)) / 2
-    for i in range(1, 300):  # Badoiu and Clarkson: towards the farthest point, by ever smaller steps
+    for i in range(1, 100):  # Badoiu and Clarkson: towards the farthest point, by ever smaller steps
         origin += (points[((points - origin) ** 2).sum(1).argmax()] - origin) / (i + 1)
     bound = np.sqrt(((points - origin) ** 2).sum(1).max())
     return replace(creature, origin=np.round(origin, 6), scale=round(0.995 * radius / float(bound), 6))

@@ -19,7 +19,7 @@ from dimo_ns.data.dataset import Dataset, Motion, View, orbit_view
 FRAMES = 21
 TEST_FRAMES = tuple(range(0, FRAMES, 4))
 TRACKS = 512
-PROMPT = "a spotted turquoise cub with a red scarf and a striped tail"
+PROMPT = "a spotted turquoise cub with an orange scarf and a striped tail"
 SEEN = 1 - 1e-6
 
 

@@ -1,0 +1,34 @@
+"""The methods that `ns-train` offers. nerfstudio imports this for every one of its commands: keep it light."""
+
+from nerfstudio.configs.base_config import LoggingConfig
+from nerfstudio.plugins.types import MethodSpecification
+
+from dimo_ns.training.optim import FrameAdamConfig, FusedAdamConfig
+from dimo_ns.training.pipeline import DimoPipelineConfig
+from dimo_ns.training.model import DimoModelConfig
+from dimo_ns.training.trainer import DimoTrainerConfig
+
+ADAM_GROUPS = ("means", "quats", "scales", "opacities", "colors", "keypoints", "radii", "latents", "decoder", "basis")
+FRAME_GROUPS = ("translations", "rotations")
+
+
+def _trainer(name: str, recipe: str, **kwargs) -> DimoTrainerConfig:
+    optimizers = {group: {"optimizer": FusedAdamConfig(), "scheduler": None} for group in ADAM_GROUPS}
+    optimizers |= {group: {"optimizer": FrameAdamConfig(), "scheduler": None} for group in FRAME_GROUPS}
+    return DimoTrainerConfig(
+        method_name=name,
+        pipeline=DimoPipelineConfig(model=DimoModelConfig(recipe=recipe)),
+        optimizers=optimizers,
+        vis="viewer+tensorboard",
+        **kwargs,
+    )
+
+
+dimo = MethodSpecification(
+    config=_trainer("dimo", "paper"),
+    description="DIMO: one model of an object's many motions, by the paper's recipe.",
+)
+dimo_laptop = MethodSpecification(
+    config=_trainer("dimo-laptop", "laptop"),
+    description="DIMO sized for two CPU cores: motions found as explicit trajectories, then distilled into latents.",
+)

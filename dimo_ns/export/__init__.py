@@ -1,0 +1,1 @@
+"""What leaves the house: functions of a trained Scene."""

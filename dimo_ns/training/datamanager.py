@@ -1,0 +1,174 @@
+"""Feeds training: batches of motions x times x views, decoded ahead at the resolution that the step needs."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.datamanagers.base_datamanager import DataManager
+from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanagerConfig
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
+from torch import Tensor
+
+from dimo_ns.core.geometry import viewmats_from_c2w
+from dimo_ns.data.dataset import View
+from dimo_ns.data.frames import FrameStore
+from dimo_ns.data.images import read_rgba, read_video
+from dimo_ns.training.dataparser import DimoDataParserConfig
+
+
+@dataclass
+class Request:
+    """Which frames a step wants: B (motion, time) pairs, each seen by C views, at a size in pixels."""
+
+    motion_ids: Int[Tensor, " b"]
+    frame_ids: Int[Tensor, " b"]
+    view_ids: Int[Tensor, "b c"]
+    size: tuple[int, int]
+
+
+@dataclass
+class Batch:
+    """A request with what it asked for, on the training device."""
+
+    motion_ids: Int[Tensor, " b"]
+    frame_ids: Int[Tensor, " b"]
+    view_ids: Int[Tensor, "b c"]
+    times: Float[Tensor, " b"]
+    rgba: Float[Tensor, "b c h w 4"]
+    """Premultiplied, in [0, 1]."""
+    viewmats: Float[Tensor, "b c 4 4"]
+    Ks: Float[Tensor, "b c 3 3"]
+
+
+class MotionImages(InputDataset):
+    """Frames as nerfstudio's dataset: RGB over white."""
+
+    def get_numpy_image(self, image_idx: int) -> np.ndarray:
+        motion, frame, view = self.metadata["items"][image_idx]
+        source = self.metadata["dataset"].sources[
+            self.metadata["motions"][motion].name, self.metadata["views"][view].name, frame
+        ]
+        rgba = read_rgba(source) if source.video_frame is None else next(read_video(source.path, [source.video_frame]))
+        alpha = rgba[..., 3:].astype(np.float32) / 255
+        return np.round(rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+
+
+@dataclass
+class DimoDataManagerConfig(FullImageDatamanagerConfig):
+    """Nothing is cached as float and nothing is pinned: frames stay encoded or as bytes until a step needs them."""
+
+    _target: type = field(default_factory=lambda: DimoDataManager)
+    dataparser: DimoDataParserConfig = field(default_factory=DimoDataParserConfig)  # pyright: ignore
+    """The dataset."""
+    memory_gb: float = 1.0
+    """Host memory for decoded frames."""
+
+
+class DimoDataManager(DataManager):
+    """Frames of the training views as batches; whole images of the test views for evaluation."""
+
+    config: DimoDataManagerConfig
+    includes_time = True
+
+    def __init__(
+        self, config: DimoDataManagerConfig, device: str = "cpu", test_mode: str = "val", **_: Any
+    ):
+        self.config, self.device, self.test_mode = config, device, test_mode
+        self.world_size = 1
+        if config.data is not None:
+            config.dataparser.data = Path(config.data)
+        self.dataparser = config.dataparser.setup()
+        self.train_dataparser_outputs = self.dataparser.get_dataparser_outputs(split="train")
+        self.test_split = "test"
+        self.train_dataset = MotionImages(self.train_dataparser_outputs)
+        self.eval_dataset = MotionImages(self.dataparser.get_dataparser_outputs(split="test"))
+        self.eval_dataloader = FixedIndicesEvalDataloader(self.eval_dataset, device=device)
+        self.dataset, self.motions = self.dataparser.dataset, self.dataparser.motions
+        self.views: tuple[View, ...] = self.dataset.train_views
+        super().__init__()
+
+    def setup_train(self) -> None:
+        pass
+
+    def setup_eval(self) -> None:
+        pass
+
+    @cached_property
+    def frames(self) -> FrameStore:
+        """The training frames; opened when the first step asks."""
+        return FrameStore(
+            self.dataset,
+            [m.name for m in self.motions],
+            [v.name for v in self.views],
+            budget_bytes=int(self.config.memory_gb * 2**30),
+        )
+
+    @property
+    def fixed_indices_eval_dataloader(self) -> FixedIndicesEvalDataloader:
+        return self.eval_dataloader
+
+    @cached_property
+    def viewmats(self) -> Float[Tensor, "v 4 4"]:
+        """World-to-camera of the training views."""
+        return viewmats_from_c2w(torch.stack([torch.from_numpy(v.c2w) for v in self.views])).float().to(self.device)
+
+    def intrinsics(self, size: tuple[int, int]) -> Float[Tensor, "v 3 3"]:
+        """Pinhole matrices of the training views for images of this size."""
+        rows = []
+        for v in self.views:
+            sy, sx = size[0] / v.h, size[1] / v.w
+            rows.append([[v.fl_x * sx, 0, v.cx * sx], [0, v.fl_y * sy, v.cy * sy], [0, 0, 1]])
+        return torch.tensor(rows, dtype=torch.float32, device=self.device)
+
+    def size_at(self, resolution: int) -> tuple[int, int]:
+        """Height and width whose longer side is at most `resolution`, in the shape of the images."""
+        h, w = self.views[0].h, self.views[0].w
+        scale = min(1.0, resolution / max(h, w))
+        return max(1, round(h * scale)), max(1, round(w * scale))
+
+    def prefetch(self, request: Request) -> None:
+        """Starts decoding what `fetch` of the same request will want."""
+        self.frames.prefetch(request.motion_ids, request.frame_ids, request.view_ids, request.size)
+
+    def fetch(self, request: Request) -> Batch:
+        """The frames of a request with their cameras, on the device."""
+        rgba = self.frames.batch(request.motion_ids, request.frame_ids, request.view_ids, request.size)
+        views = request.view_ids.to(self.device)
+        return Batch(
+            motion_ids=request.motion_ids.to(self.device),
+            frame_ids=request.frame_ids.to(self.device),
+            view_ids=views,
+            times=request.frame_ids.to(self.device) / self.dataset.frames,
+            rgba=rgba.to(self.device, non_blocking=True).float() * (1 / 255),
+            viewmats=self.viewmats[views],
+            Ks=self.intrinsics(request.size)[views],
+        )
+
+    def next_train(self, step: int) -> tuple[Any, dict]:
+        raise NotImplementedError("DimoPipeline asks for requests instead.")
+
+    def next_eval(self, step: int) -> tuple[Cameras, dict]:
+        return self.next_eval_image(step)
+
+    def next_eval_image(self, step: int) -> tuple[Cameras, dict]:
+        index = (step * 7919) % len(self.eval_dataset)
+        camera = self.eval_dataset.cameras[index : index + 1].to(self.device)
+        return camera, {"image": self.eval_dataset[index]["image"].to(self.device), "image_idx": index}
+
+    def get_train_rays_per_batch(self) -> int:
+        return 1
+
+    def get_eval_rays_per_batch(self) -> int:
+        return 1
+
+    def get_datapath(self) -> Path:
+        return self.dataset.root
+
+    def get_param_groups(self) -> dict:
+        return {}

@@ -1,0 +1,380 @@
+"""The model as nerfstudio sees it: a Scene, what training needs beside it, its losses, and pictures for cameras."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.models.base_model import Model, ModelConfig
+from nerfstudio.viewer.viewer_elements import ViewerDropdown
+from torch import Tensor, nn
+
+from dimo_ns.core import losses
+from dimo_ns.core.decoder import LowRankDecoder, MLPDecoder
+from dimo_ns.core.gaussians import CanonicalGaussians
+from dimo_ns.core.geometry import nearest_neighbours, quat_to_matrix, viewmats_from_c2w
+from dimo_ns.core.latents import MotionLatents
+from dimo_ns.core.scene import Scene
+from dimo_ns.core.trajectories import TrajectoryTable
+from dimo_ns.core.types import Gaussians, RigidTransforms
+from dimo_ns.rasterize import rasterization
+from dimo_ns.training.datamanager import Batch
+from dimo_ns.training.perceptual import Lpips
+from dimo_ns.training.recipe import LAPTOP, PAPER, Moment, Recipe, Weights
+from dimo_ns.training.tracking import DiffuseGradient, Tree, diffusion
+
+NEIGHBOURS = 8
+"""Edges per key point that are kept rigid."""
+
+
+@dataclass
+class DimoModelConfig(ModelConfig):
+    """Which recipe trains the model, and for how long."""
+
+    _target: type = field(default_factory=lambda: DimoModel)
+    recipe: Literal["paper", "laptop"] = "paper"
+    """paper: the recipe of the paper. laptop: explicit trajectories first, minutes on two cores."""
+    length: float = 1.0
+    """Multiplies the number of steps of every phase."""
+    decoder: Literal["recipe", "mlp", "low_rank"] = "recipe"
+    """The motion decoder; recipe: the one that the recipe names."""
+    latent_dim: int = 32
+    """Numbers in a motion's latent code."""
+    enable_collider: bool = False
+
+
+class DimoModel(Model):
+    """Holds the Scene that a run trains, explicit trajectories while they are needed, and the statistics of density."""
+
+    config: DimoModelConfig
+    scene: Scene
+    pull: Tensor
+    kernels: Tensor
+    anchors: Tensor
+    """[m, t, k, 3]: where the paper's first stage put the key points."""
+    coordinates: Tensor
+    """[m t, r]: the trajectories in the decoder's basis, which distillation teaches the trunk."""
+    edges: Tensor
+    parents: Tensor
+    depths: Tensor
+
+    def populate_modules(self) -> None:
+        recipe = PAPER if self.config.recipe == "paper" else LAPTOP
+        self.recipe: Recipe = recipe.scaled(self.config.length)
+        metadata = self.kwargs["metadata"]
+        self.motion_names = [motion.name for motion in metadata["motions"]]
+        self.frame_count: int = metadata["dataset"].frames
+        motions, keypoints, dim = len(self.motion_names), recipe.keypoints, self.config.latent_dim
+        kind = recipe.decoder if self.config.decoder == "recipe" else self.config.decoder
+        decoder = MLPDecoder(dim) if kind == "mlp" else LowRankDecoder(keypoints, dim, recipe.rank, recipe.width)
+        self.scene = Scene(
+            MotionLatents(motions, dim),
+            decoder,
+            torch.zeros(keypoints, 3),
+            torch.ones(keypoints),
+            CanonicalGaussians.blank(recipe.gaussians),
+        )
+        uses_table = any(phase.motion == "table" for phase in recipe.phases)
+        self.table = TrajectoryTable(motions, self.frame_count, keypoints) if uses_table else None
+        self.lpips = Lpips.find() if any(phase.weights.lpips for phase in recipe.phases) else None
+        frames = motions * self.frame_count
+        self.register_buffer("pull", torch.zeros(recipe.gaussians))
+        self.register_buffer("parents", torch.zeros(frames, dtype=torch.long))
+        self.register_buffer("depths", torch.zeros(frames, dtype=torch.long))
+        self.register_buffer("anchors", torch.zeros(0))
+        self.register_buffer("coordinates", torch.zeros(0))
+        self.register_buffer("edges", torch.zeros(keypoints, NEIGHBOURS, dtype=torch.long))
+        self._diffusions: dict[float, Tensor] = {}
+        self.moment: Moment = self.recipe.at(0, motions)
+        self.means2d: Tensor | None = None
+        self.motion = ViewerDropdown("Motion", self.motion_names[0], self.motion_names)
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    @property
+    def tree(self) -> Tree:
+        """The order in which frames are tracked."""
+        return Tree(self.parents.cpu(), self.depths.cpu())
+
+    def set_step(self, step: int) -> Moment:
+        """Tells the model where training is."""
+        self.moment = self.recipe.at(step, len(self.motion_names))
+        return self.moment
+
+    def update_to_step(self, step: int) -> None:
+        self.set_step(step)
+
+    def set_edges(self, edges: Int[Tensor, "k j"]) -> None:
+        """Which key points are kept rigid with which: after they were placed."""
+        self.edges = edges
+        self._diffusions = {}
+
+    @property
+    def edge_length_squared(self) -> Float[Tensor, ""]:
+        """Mean over the edges, the unit of energies that are squared lengths."""
+        keypoints = self.scene.keypoints.detach()
+        return (keypoints[self.edges] - keypoints[:, None]).square().sum(-1).mean().clamp(min=1e-8)
+
+    def diffusion(self, strength: float) -> Float[Tensor, "k k"]:
+        """The smoothing kernel of the key point graph."""
+        if strength not in self._diffusions:
+            self._diffusions[strength] = diffusion(self.edges, strength)
+        return self._diffusions[strength]
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        """Takes the sizes of the checkpoint: Gaussians and key points are added and removed during training."""
+        scene = self.scene
+        scene.gaussians = CanonicalGaussians.blank(len(state_dict["scene.gaussians.means"])).to(self.device)
+        for name in ("keypoints", "log_radii"):
+            setattr(scene, name, nn.Parameter(torch.zeros_like(state_dict[f"scene.{name}"], device=self.device)))
+        for name in ("pull", "anchors", "coordinates", "edges"):
+            setattr(self, name, torch.zeros_like(state_dict[name], device=self.device))
+        result = super().load_state_dict(state_dict, strict, assign)
+        scene.refresh_neighbours()
+        self._diffusions = {}
+        return result
+
+    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
+        scene, gaussians = self.scene, self.scene.gaussians
+        groups = {
+            "means": [gaussians.means],
+            "quats": [gaussians.quats],
+            "scales": [gaussians.log_scales],
+            "opacities": [gaussians.logit_opacities],
+            "colors": [gaussians.colors],
+            "keypoints": [scene.keypoints],
+            "radii": [scene.log_radii],
+            "latents": list(scene.latents.parameters()),
+        }
+        if isinstance(scene.decoder, LowRankDecoder):
+            groups["decoder"] = list(scene.decoder.trunk.parameters())
+            groups["basis"] = [scene.decoder.basis, scene.decoder.offset]
+        else:
+            groups["decoder"] = list(scene.decoder.parameters())
+        if self.table is not None:
+            groups["translations"], groups["rotations"] = [self.table.translations], [self.table.quats]
+        return groups
+
+    # --- posing -----------------------------------------------------------------------------------------------------
+
+    def frame_times(self, frame_ids: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
+        return frame_ids / self.frame_count
+
+    def posed(self, z: Float[Tensor, "b d"], t: Float[Tensor, " b"], motion_ids: Int[Tensor, " b"]) -> Gaussians:
+        """The object at times t, by what moves it in the present phase; once the decoder does, by latents z."""
+        motion = self.moment.phase.motion
+        if motion == "decoder":
+            return self.scene.pose(z, t)
+        if motion == "points":
+            return self._points(z, t)[0]
+        if motion == "rest":
+            return self._rest(len(t))
+        assert self.table is not None
+        frame_ids = (t * self.frame_count).round().long().clamp(0, self.frame_count - 1)
+        return self.scene.carry(self.table(motion_ids, frame_ids))
+
+    def _rest(self, batch: int) -> Gaussians:
+        g = self.scene.gaussians()
+        return Gaussians(
+            g.means.expand(batch, -1, -1), g.quats.expand(batch, -1, -1), g.scales, g.opacities, g.colors
+        )
+
+    def _points(self, z: Tensor, t: Tensor) -> tuple[Gaussians, RigidTransforms]:
+        """Stage 1 of the paper: the Gaussians are the key points; they share one isotropic scale and only translate."""
+        g = self._rest(len(t))
+        transforms = self.scene.decoder(self.scene.gaussians.means, t, z)
+        scale = self.scene.gaussians.log_scales.mean().exp()
+        return (
+            Gaussians(g.means + transforms.translations, g.quats, scale.expand_as(g.scales), g.opacities, g.colors),
+            transforms,
+        )
+
+    # --- training ---------------------------------------------------------------------------------------------------
+
+    def losses(self, batch: Batch, level_fraction: float) -> dict[str, Tensor]:
+        """Weighted loss terms of a rendered step. `level_fraction`: how far the phase, or its tree level, has come."""
+        weights, motion = self.moment.phase.weights, self.moment.phase.motion
+        transforms: RigidTransforms | None = None
+        keypoints, edges = self.scene.keypoints, self.edges
+        if motion == "rest":
+            posed = self._rest(len(batch.times))
+        elif motion == "table":
+            transforms = self._table_transforms(batch, level_fraction)
+            posed = self.scene.carry(transforms)
+        else:
+            z = self.scene.latents.draw(batch.motion_ids)
+            if motion == "points":
+                posed, transforms = self._points(z, batch.times)
+                keypoints = self.scene.gaussians.means
+                edges = nearest_neighbours(keypoints, NEIGHBOURS) if weights.arap else edges
+            else:
+                transforms = self.scene.trajectory(z, batch.times)
+                posed = self.scene.carry(transforms)
+
+        terms = self._image_losses(posed, batch, weights)
+        if transforms is not None and weights.arap:
+            energy = losses.arap(keypoints, edges, transforms) / self.edge_length_squared
+            if weights.arap_robust:
+                energy = losses.charbonnier(energy, weights.arap_robust)
+            terms["arap"] = weights.arap * energy.mean()
+        if weights.acceleration and self.table is not None:
+            middle = batch.frame_ids.clamp(1, max(1, self.frame_count - 2))
+            window = [(middle + k).clamp(0, self.frame_count - 1) for k in (-1, 0, 1)]
+            positions = torch.stack([self.table.translations[batch.motion_ids, f] for f in window], 1)
+            terms["acceleration"] = (
+                weights.acceleration * losses.acceleration(positions).mean() / self.edge_length_squared
+            )
+        if weights.anchor and transforms is not None and self.anchors.numel():
+            moved = keypoints + transforms.translations
+            terms["anchor"] = weights.anchor * losses.anchor(moved, self.anchors[batch.motion_ids, batch.frame_ids]).mean()
+        if weights.kl:
+            terms["kl"] = weights.kl * self.scene.latents.kl().mean()
+        return terms
+
+    def distill_losses(self) -> dict[str, Tensor]:
+        """The decoder against the table, without rendering: squared error of the pose's coordinates, each weighted by
+        the energy of its basis vector."""
+        decoder, weights = self.scene.decoder, self.moment.phase.weights
+        assert isinstance(decoder, LowRankDecoder)
+        motions = len(self.motion_names)
+        motion_ids = torch.arange(motions, device=self.device).repeat_interleave(self.frame_count)
+        times = self.frame_times(torch.arange(self.frame_count, device=self.device)).repeat(motions)
+        energy = decoder.basis.detach().square().sum((1, 2))
+        error = decoder.coordinates(times, self.scene.latents.draw(motion_ids)) - self.coordinates
+        return {
+            "coordinates": weights.mse * (error.square() @ (energy / energy.sum())).mean(),
+            "kl": weights.kl * self.scene.latents.kl().mean(),
+        }
+
+    def _table_transforms(self, batch: Batch, fraction: float) -> RigidTransforms:
+        assert self.table is not None
+        translations = self.table.translations[batch.motion_ids, batch.frame_ids]
+        quats = self.table.quats[batch.motion_ids, batch.frame_ids]
+        smoothing = self.moment.phase.smoothing
+        if smoothing:
+            kernel = self.diffusion(smoothing[int(fraction * len(smoothing))])
+            translations, quats = DiffuseGradient.apply(translations, kernel), DiffuseGradient.apply(quats, kernel)
+        return RigidTransforms(translations, F.normalize(quats, dim=-1))
+
+    def _image_losses(self, posed: Gaussians, batch: Batch, weights: Weights) -> dict[str, Tensor]:
+        """The render against the frames, over white."""
+        height, width = batch.rgba.shape[2:4]
+        smooth = bool(weights.depth or weights.normal)
+        render, alpha, self.means2d = self.render(
+            posed, batch.viewmats, batch.Ks, (height, width), with_geometry=smooth
+        )
+        if self.means2d.requires_grad:
+            self.means2d.retain_grad()
+        image = render[..., :3] + (1 - alpha)
+        target, mask = losses.composite(batch.rgba, torch.ones(3, device=self.device))
+        reference = (batch.frame_ids[:, None] == 0) | (batch.view_ids == 0)
+        importance = torch.where(reference, 1.0, 1.0 / weights.reference)[..., None, None, None]
+
+        terms: dict[str, Tensor] = {}
+        if weights.l1:
+            terms["l1"] = weights.l1 * ((image - target).abs() * importance).mean()
+        if weights.mse:
+            terms["mse"] = weights.mse * ((image - target).square() * importance).mean()
+        if weights.mask:
+            terms["mask"] = weights.mask * (alpha - mask).square().mean()
+        flat_image, flat_target = image.flatten(0, 1), target.flatten(0, 1)
+        if weights.ssim:
+            terms["ssim"] = weights.ssim * (1 - losses.ssim(flat_image, flat_target)).mean()
+        if weights.lpips and self.lpips is not None:
+            terms["lpips"] = weights.lpips * self.lpips(flat_image, flat_target)
+        if smooth:
+            guide, inside = flat_target, (mask > 0.5).float().flatten(0, 1)
+            depth, normal = render[..., 6:7].flatten(0, 1), render[..., 3:6].flatten(0, 1)
+            terms["depth"] = weights.depth * losses.smoothness(depth, guide, inside).mean()
+            terms["normal"] = weights.normal * losses.smoothness(normal, guide, inside).mean()
+        return terms
+
+    def render(
+        self,
+        posed: Gaussians,
+        viewmats: Float[Tensor, "b c 4 4"],
+        Ks: Float[Tensor, "b c 3 3"],
+        size: tuple[int, int],
+        with_geometry: bool = False,
+        with_depth: bool = False,
+    ) -> tuple[Float[Tensor, "b c h w d"], Float[Tensor, "b c h w 1"], Tensor]:
+        """Colours (then normals, then depth, where asked for), alpha, and the projected centres."""
+        batch, cameras = viewmats.shape[:2]
+        colors = posed.colors
+        if with_geometry:
+            axes = quat_to_matrix(posed.quats)
+            shortest = posed.scales.argmin(-1)[None, :, None, None].expand(batch, -1, 3, 1)
+            normals = axes.gather(-1, shortest).squeeze(-1)[:, None].expand(-1, cameras, -1, -1)
+            eyes = -(viewmats[..., :3, :3].mT @ viewmats[..., :3, 3:]).squeeze(-1)
+            facing = ((posed.means[:, None] - eyes[:, :, None]) * normals).sum(-1, keepdim=True)
+            normals = torch.where(facing > 0, -normals, normals)
+            colors = torch.cat([colors.expand(batch, cameras, -1, -1), normals], -1)
+        else:
+            colors = colors.expand(batch, -1, -1)
+        render, alpha, meta = rasterization(
+            posed.means,
+            posed.quats,
+            posed.scales.expand(batch, -1, -1),
+            posed.opacities.expand(batch, -1),
+            colors,
+            viewmats,
+            Ks,
+            size[1],
+            size[0],
+            render_mode="RGB+ED" if with_geometry or with_depth else "RGB",
+        )
+        return render, alpha, meta["means2d"]
+
+    # --- nerfstudio -------------------------------------------------------------------------------------------------
+
+    def motion_of(self, camera: Cameras) -> int:
+        """Which motion a camera shows: its own metadata, else the viewer's choice."""
+        metadata = camera.metadata or {}
+        if "motion_id" in metadata:
+            return int(metadata["motion_id"].flatten()[0])
+        if "cam_idx" in metadata and self.motion.gui_handle is None:
+            items = self.kwargs["metadata"]["items"]
+            return items[min(int(metadata["cam_idx"]), len(items) - 1)][0]
+        return self.motion_names.index(self.motion.value)
+
+    @torch.no_grad()
+    def get_outputs(self, ray_bundle: Cameras) -> dict[str, Tensor]:  # pyright: ignore
+        """RGB over white, alpha and depth of one camera at its time."""
+        camera = ray_bundle.to(self.device)
+        motion_ids = torch.tensor([self.motion_of(camera)], device=self.device)
+        times = camera.times.view(1).float() if camera.times is not None else torch.zeros(1, device=self.device)
+        c2w = torch.eye(4, device=self.device)
+        c2w[:3] = camera.camera_to_worlds.view(-1, 3, 4)[0]
+        size = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
+        posed = self.posed(self.scene.latents.mean(motion_ids), times, motion_ids)
+        render, alpha, _ = self.render(
+            posed,
+            viewmats_from_c2w(c2w)[None, None],
+            camera.get_intrinsics_matrices().float().view(1, 1, 3, 3),
+            size,
+            with_depth=True,
+        )
+        rgb = (render[0, 0, ..., :3] + 1 - alpha[0, 0]).clamp(0, 1)
+        return {"rgb": rgb, "accumulation": alpha[0, 0], "depth": render[0, 0, ..., 3:]}
+
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Tensor]:
+        return self.get_outputs(camera)
+
+    def forward(self, ray_bundle: Cameras) -> dict[str, Tensor]:  # pyright: ignore
+        return self.get_outputs(ray_bundle)
+
+    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+        return torch.cat([outputs[output_name], outputs["accumulation"]], -1)
+
+    def get_loss_dict(self, outputs: Any, batch: Any, metrics_dict: Any = None) -> dict[str, Tensor]:
+        return {"l1": (outputs["rgb"] - batch["image"].to(self.device)).abs().mean()}
+
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Any]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        truth = batch["image"].to(self.device)
+        error = (outputs["rgb"] - truth).abs()
+        psnr = -10 * torch.log10(error.square().mean().clamp(min=1e-10))
+        return {"psnr": float(psnr)}, {"img": torch.cat([truth, outputs["rgb"], error], 1)}

@@ -1,0 +1,57 @@
+"""Which frames a step trains on: a function of seed, step and phase alone, so that resuming is exact."""
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+
+from dimo_ns.training.datamanager import Request
+from dimo_ns.training.recipe import Moment
+from dimo_ns.training.tracking import Tree
+
+
+def tree_position(moment: Moment, tree: Tree) -> tuple[int, float]:
+    """Depth of the tree that a step of the tracking phase works on, and how far it has come there, in [0, 1)."""
+    levels = int(tree.depths.max()) + 1
+    per_level = max(1, moment.length // levels)
+    level = min(moment.step // per_level, levels - 1)
+    return level, min((moment.step - level * per_level) / per_level, 1.0 - 1e-6)
+
+
+def draw_request(
+    moment: Moment,
+    step: int,
+    seed: int,
+    available: Bool[np.ndarray, "motions frames views"],
+    size: tuple[int, int],
+    tree: Tree | None,
+) -> Request:
+    """The (motion, time) pairs and views of a step; only frames that exist."""
+    phase, frames = moment.phase, available.shape[1]
+    rng = np.random.default_rng((seed, step))
+    if phase.sampler == "reference":
+        views = np.flatnonzero(available[0, 0])
+        pairs = np.zeros((1, 2), np.int64)
+        return _request(pairs, views[None], size)
+    if phase.sampler == "tree":
+        assert tree is not None
+        level, _ = tree_position(moment, tree)
+        nodes = np.flatnonzero(tree.depths.numpy() == level)
+        pairs = np.stack([nodes // frames, nodes % frames], -1)
+    else:
+        chosen = [rng.permutation(len(available)) for _ in range(-(-phase.motions // len(available)))]
+        motions = np.concatenate(chosen)[: phase.motions]
+        pairs = np.concatenate([
+            [(m, t) for t in rng.choice(np.flatnonzero(available[m].any(-1)), phase.times)] for m in motions
+        ])  # fmt: skip
+    pairs = pairs[available[pairs[:, 0], pairs[:, 1]].any(-1)]
+    views = np.stack([_choose(rng, np.flatnonzero(available[m, t]), phase.views) for m, t in pairs])
+    return _request(pairs, views, size)
+
+
+def _choose(rng: np.random.Generator, views: np.ndarray, count: int) -> np.ndarray:
+    return rng.choice(views, count, replace=len(views) < count)
+
+
+def _request(pairs: np.ndarray, views: np.ndarray, size: tuple[int, int]) -> Request:
+    motion_ids, frame_ids = (torch.from_numpy(np.ascontiguousarray(column)) for column in pairs.T)
+    return Request(motion_ids, frame_ids, torch.from_numpy(views), size)

@@ -1,0 +1,94 @@
+"""Who imports whom: the core torch alone, every group only the groups above it, the registry's entry point little."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import dimo_ns
+
+PACKAGE = Path(dimo_ns.__file__).parent
+LAYERS = (
+    *("errors", "core", "rasterize", "data", "training", "apps", "export", "viewer", "generate"),
+    *("config", "demo", "cli"),
+)
+"""Each imports only from those before it and from itself."""
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """Absolute names of everything that a file imports, at its top or later, relative imports resolved."""
+    parts = ["dimo_ns", *path.relative_to(PACKAGE).with_suffix("").parts]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join([*(parts[: -node.level] if node.level else []), *filter(None, [node.module])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def layer(module: str) -> str | None:
+    """The group of dimo_ns that a module belongs to; None for other people's."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "dimo_ns" and len(parts) > 1 else None
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_only_from_the_groups_above_its_own(path):
+    own = layer(".".join(["dimo_ns", *path.relative_to(PACKAGE).with_suffix("").parts]))
+    if own == "__init__":
+        assert not [m for m in imported_modules(path) if layer(m)]  # importing dimo_ns imports nothing
+        return
+    allowed = LAYERS[: LAYERS.index(own) + 1]
+    assert [m for m in imported_modules(path) if layer(m) not in (None, *allowed)] == []
+
+
+def test_relative_imports_are_seen_too():
+    found = set(imported_modules(PACKAGE / "core" / "scene.py"))
+    assert {"dimo_ns.core.types.Gaussians", "torch.Tensor"} <= found
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "core").rglob("*.py")), ids=lambda path: path.name)
+def test_the_core_imports_itself_torch_and_the_standard_library_alone(path):
+    allowed = sys.stdlib_module_names | {"torch", "jaxtyping"}
+    foreign = [m for m in imported_modules(path) if layer(m) != "core" and m.split(".")[0] not in allowed]
+    assert foreign == []
+
+
+@pytest.mark.parametrize("folder", ["core", "rasterize"])
+def test_annotations_stay_objects_where_shapes_are_checked(folder):
+    # `from __future__ import annotations` turns them into strings, which the shape check does not see.
+    for path in (PACKAGE / folder).rglob("*.py"):
+        assert "__future__.annotations" not in set(imported_modules(path)), path.name
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_loading_the_core_loads_nothing_of_nerfstudio_or_the_rasterizers():
+    modules = [f"dimo_ns.core.{path.stem}" for path in (PACKAGE / "core").glob("*.py") if path.stem != "__init__"]
+    heavy = ["nerfstudio", "gsplat", "numba", "viser", "PIL", "scipy", "dimo_ns.rasterize", "dimo_ns.training"]
+    code = f"import sys, {', '.join(modules)}; print([m for m in {heavy} if m in sys.modules])"
+    assert run(code).strip() == "[]"
+
+
+def test_the_registrys_entry_point_costs_every_nerfstudio_command_little():
+    # CPU time beyond what nerfstudio itself takes, so that a busy machine does not matter; measured: 0.5 s.
+    code = """
+import sys, time
+import nerfstudio.engine.trainer
+before, start = set(sys.modules), time.process_time()
+import dimo_ns.config
+print(time.process_time() - start)
+import torch
+print(torch.cuda.is_initialized())
+print([m for m in ("diffusers", "transformers", "torchmetrics") if m in set(sys.modules) - before])
+"""
+    seconds, cuda, heavy = run(code).strip().splitlines()[-3:]
+    assert float(seconds) < 2
+    assert cuda == "False"
+    assert heavy == "[]"
