@@ -1,18 +1,19 @@
 """The methods that `ns-train` offers. nerfstudio imports this for every one of its commands: keep it light."""
 
-from nerfstudio.configs.base_config import LoggingConfig
+from typing import Literal
+
 from nerfstudio.plugins.types import MethodSpecification
 
+from dimo_ns.training.model import DimoModelConfig
 from dimo_ns.training.optim import FrameAdamConfig, FusedAdamConfig
 from dimo_ns.training.pipeline import DimoPipelineConfig
-from dimo_ns.training.model import DimoModelConfig
 from dimo_ns.training.trainer import DimoTrainerConfig
 
 ADAM_GROUPS = ("means", "quats", "scales", "opacities", "colors", "keypoints", "radii", "latents", "decoder", "basis")
 FRAME_GROUPS = ("translations", "rotations")
 
 
-def _trainer(name: str, recipe: str, **kwargs) -> DimoTrainerConfig:
+def _trainer(name: str, recipe: Literal["paper", "laptop"]) -> DimoTrainerConfig:
     optimizers = {group: {"optimizer": FusedAdamConfig(), "scheduler": None} for group in ADAM_GROUPS}
     optimizers |= {group: {"optimizer": FrameAdamConfig(), "scheduler": None} for group in FRAME_GROUPS}
     return DimoTrainerConfig(
@@ -20,7 +21,6 @@ def _trainer(name: str, recipe: str, **kwargs) -> DimoTrainerConfig:
         pipeline=DimoPipelineConfig(model=DimoModelConfig(recipe=recipe)),
         optimizers=optimizers,
         vis="viewer+tensorboard",
-        **kwargs,
     )
 
 

@@ -63,7 +63,7 @@ class LowRankDecoder(nn.Module):
     The basis belongs to the key points that it was made for: row i of `basis` moves key point i.
     """
 
-    TIME_FREQUENCIES = 6
+    TIME_FREQUENCIES = 12
 
     def __init__(self, keypoints: int, latent_dim: int = 32, rank: int = 64, width: int = 256):
         super().__init__()

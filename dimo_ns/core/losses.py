@@ -1,6 +1,7 @@
 """Losses as pure functions, unreduced: weights and schedules belong to the recipe (paper, section 3.3)."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -14,6 +15,17 @@ def composite(
     """Premultiplied RGBA over a background: what a render over the same background should match; and its alpha."""
     alpha = rgba[..., 3:]
     return rgba[..., :3] + (1 - alpha) * background, alpha
+
+
+def pyramid_l1(error: Float[Tensor, "b h w c"], levels: int) -> Float[Tensor, ""]:
+    """Mean absolute error, averaged over the picture and `levels` successive halvings of it: coarse levels pull thin
+    parts that do not yet overlap with where they belong."""
+    total = error.abs().mean()
+    coarse = error.permute(0, 3, 1, 2)
+    for _ in range(levels):
+        coarse = F.avg_pool2d(coarse, 2)
+        total = total + coarse.abs().mean()
+    return total / (levels + 1)
 
 
 def arap(

@@ -62,7 +62,9 @@ def save_scene(scene: Scene, info: Mapping[str, Any], path: Path) -> Path:
     except OSError as error:
         for beside in partial:
             beside.unlink(missing_ok=True)
-        raise DimoError(f"The scene could not be written to {path} ({error.strerror}); make room, or choose --out.") from error
+        raise DimoError(
+            f"The scene could not be written to {path} ({error.strerror}); make room, or choose --out."
+        ) from error
     return path
 
 
@@ -77,7 +79,9 @@ def load_scene(path: Path) -> tuple[Scene, dict[str, Any]]:
     try:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != info.get("sha256"):
-            raise DimoError(f"The scene {path} is not the one that its .json describes, or is damaged; export it again.")
+            raise DimoError(
+                f"The scene {path} is not the one that its .json describes, or is damaged; export it again."
+            )
         tensors = load(content)
     except OSError as error:
         raise DimoError(f"The scene {path} cannot be read ({error.strerror}); export it again.") from error
@@ -138,7 +142,7 @@ def read_info(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DimoError(f"The file {path} is not valid JSON ({error}); export the scene again.") from error
     if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise DimoError(f"The file {path} does not describe a scene of dimo; expected \"format\": \"{FORMAT}\".")
+        raise DimoError(f'The file {path} does not describe a scene of dimo; expected "format": "{FORMAT}".')
     if info.get("version") != VERSION:
         raise DimoError(
             f"The scene {path} has format version {info.get('version')!r}, and this program reads {VERSION}; "
@@ -165,7 +169,7 @@ def sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def build(tensors: Mapping[str, Tensor]) -> Scene:
-    """The Scene of these tensors, which it takes over. Raises RuntimeError, KeyError or ValueError if they do not fit."""
+    """The Scene of these tensors. Raises RuntimeError, KeyError, IndexError or ValueError if they do not fit."""
     parameters = {name: value for name, value in tensors.items() if name != "neighbours"}
     neighbours = tensors["neighbours"].long()
     wrong = [name for name, value in parameters.items() if value.dtype != torch.float32]
@@ -180,7 +184,9 @@ def build(tensors: Mapping[str, Tensor]) -> Scene:
     if max(dim, kind.get("rank", 0), kind.get("width", 0)) > MAX_WIDTH or any(not x.numel() for x in tensors.values()):
         raise ValueError(f"a layer is empty, or wider than {MAX_WIDTH}")
     with torch.random.fork_rng(devices=[]):
-        decoder = MLPDecoder(dim) if kind["kind"] == "mlp" else LowRankDecoder(keypoints, dim, kind["rank"], kind["width"])
+        decoder = (
+            MLPDecoder(dim) if kind["kind"] == "mlp" else LowRankDecoder(keypoints, dim, kind["rank"], kind["width"])
+        )
     latents, blank = MotionLatents(len(tensors["latents.mu"]), dim), CanonicalGaussians.blank(1)
     scene = Scene(latents, decoder, torch.zeros(keypoints, 3), torch.ones(keypoints), blank)
     scene.gaussians = CanonicalGaussians.blank(gaussians)

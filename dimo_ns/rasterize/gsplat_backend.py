@@ -19,7 +19,7 @@ _TILE = 16
 def project(
     means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, viewmats: Tensor, Ks: Tensor, camera: Camera
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    from gsplat.cuda._wrapper import fully_fused_projection
+    from gsplat import fully_fused_projection
 
     batch = means.shape[:-2]
     B = math.prod(batch)
@@ -57,7 +57,7 @@ def composite(
     camera: Camera,
     how: Composition,
 ) -> tuple[Tensor, Tensor]:
-    from gsplat.cuda._wrapper import isect_offset_encode, isect_tiles, rasterize_to_pixels
+    from gsplat import isect_offset_encode, isect_tiles, rasterize_to_pixels
 
     opacities, features, filling = per_image(depths, opacities, colors, backgrounds, how)
     images, N = opacities.shape

@@ -15,6 +15,7 @@ from .common import Camera, Composition, finish, per_image
 
 _TILE = 8
 _ALPHA_MIN, _STOP = 1 / 255, 1e-4
+_LARGE = 1e15  # its square is a float32
 _GROUP_SIZE = 1 << 17  # (pixel, Gaussian) pairs that are composed at once
 
 
@@ -32,7 +33,7 @@ def project(
     means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, viewmats: Tensor, Ks: Tensor, camera: Camera
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """EWA projection; the maths stands in projection.py. What is not drawn gets no gradient, not even a NaN."""
-    sound = torch.cat([means, quats, scales], dim=-1).isfinite().all(-1) & quats.any(-1)
+    sound = (torch.cat([means, quats, scales], dim=-1).abs() < _LARGE).all(-1) & quats.any(-1)
     means, quats, scales = (torch.where(sound[..., None], t, 1.0) for t in (means, quats, scales))
     W = viewmats[..., :3, :3]
     RS = _rotation_matrices(quats) * scales[..., None, :]
@@ -49,15 +50,19 @@ def project(
     a = (fx / z)[..., None] * (V[..., 0, :] - u[..., None] * V[..., 2, :])
     b = (fy / z)[..., None] * (V[..., 1, :] - v[..., None] * V[..., 2, :])
     cov_xx, cov_xy, cov_yy = (a * a).sum(-1) + camera.eps2d, (a * b).sum(-1), (b * b).sum(-1) + camera.eps2d
-    det = cov_xx * cov_yy - cov_xy * cov_xy
-    conics = torch.stack([cov_yy, -cov_xy, cov_xx], dim=-1) / torch.where(det > 0, det, 1.0)[..., None]
+    det = (cov_xx * cov_yy - cov_xy * cov_xy).detach()
+    sound = sound[..., None, :] & (det > 0) & det.isfinite()
+    cov_xx, cov_xy, cov_yy = (
+        torch.where(sound, t, diagonal) for t, diagonal in ((cov_xx, 1.0), (cov_xy, 0.0), (cov_yy, 1.0))
+    )
+    conics = torch.stack([cov_yy, -cov_xy, cov_xx], dim=-1) / (cov_xx * cov_yy - cov_xy * cov_xy)[..., None]
     means2d = torch.stack([fx * x / z + cx, fy * y / z + cy], dim=-1)
     with torch.no_grad():
         o = opacities[..., None, :]
         sigmas = (2 * (o * 255).log()).sqrt().clamp(max=3.33)[..., None]
         radii = (sigmas * torch.stack([cov_xx, cov_yy], dim=-1).sqrt()).clamp(max=1e9).ceil()
         size = means2d.new_tensor([camera.width, camera.height])
-        seen = (depths > camera.near) & (depths < camera.far) & (o >= _ALPHA_MIN) & (det > 0) & sound[..., None, :]
+        seen = (depths > camera.near) & (depths < camera.far) & (o >= _ALPHA_MIN) & sound
         seen &= ((means2d + radii > 0) & (means2d - radii < size)).all(-1) & (radii > camera.radius_clip).any(-1)
         radii = torch.where(seen[..., None], radii, 0).int()
     return means2d, conics, depths, radii
@@ -117,7 +122,7 @@ def _plan(
 
 
 def _compose(rows: Sequence[Tensor], group: _Group, max_alpha: float) -> tuple[Tensor, Tensor]:
-    """Blend a group: means2d [G, K, P or 1, 2], conics, opacities, features [G, K, ...] -> sums [G, P, D], T_end [G, P].
+    """Blend means2d [G, K, P or 1, 2], conics, opacities, features [G, K, ...] into sums [G, P, D], T_end [G, P].
 
     Means have a pixel dimension for the sake of their gradient at every pixel.
     """

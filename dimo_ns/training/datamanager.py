@@ -74,11 +74,11 @@ class DimoDataManager(DataManager):
     """Frames of the training views as batches; whole images of the test views for evaluation."""
 
     config: DimoDataManagerConfig
+    train_dataset: MotionImages
+    eval_dataset: MotionImages
     includes_time = True
 
-    def __init__(
-        self, config: DimoDataManagerConfig, device: str = "cpu", test_mode: str = "val", **_: Any
-    ):
+    def __init__(self, config: DimoDataManagerConfig, device: str = "cpu", test_mode: str = "val", **_: Any):
         self.config, self.device, self.test_mode = config, device, test_mode
         self.world_size = 1
         if config.data is not None:

@@ -54,12 +54,11 @@ class DimoDataParser(DataParser):
         ]
         used = [views[v] for _, _, v in items]
         metadata = {
-            name: torch.tensor([[item[i]] for item in items]) for i, name in enumerate(("motion_id", "frame_id", "view_id"))
+            name: torch.tensor([[item[i]] for item in items])
+            for i, name in enumerate(("motion_id", "frame_id", "view_id"))
         }
         return DataparserOutputs(
-            image_filenames=[
-                self.dataset.sources[self.motions[m].name, views[v].name, f].path for m, f, v in items
-            ],
+            image_filenames=[self.dataset.sources[self.motions[m].name, views[v].name, f].path for m, f, v in items],
             cameras=cameras_of(used, torch.tensor([[f / self.dataset.frames] for _, f, _ in items]), metadata),
             scene_box=SceneBox(torch.tensor([[-0.6] * 3, [0.6] * 3])),
             metadata={"dataset": self.dataset, "motions": self.motions, "views": views, "items": items},
@@ -74,7 +73,7 @@ def choose_motions(dataset: Dataset, names: tuple[str, ...]) -> tuple[Motion, ..
             raise DimoError(f"The dataset {dataset.root} has no motion '{name}'; it has {', '.join(known)}.")
     motions = tuple(m for m in dataset.motions if m.name in names) if names else dataset.train_motions
     if not motions:
-        raise DimoError(f"The dataset {dataset.root} has no motion to train on; mark one with \"split\": \"train\".")
+        raise DimoError(f'The dataset {dataset.root} has no motion to train on; mark one with "split": "train".')
     return motions
 
 
@@ -97,4 +96,6 @@ def cameras_of(views: list[View], times: torch.Tensor, metadata: dict[str, torch
     )
 
 
-dimo_data = DataParserSpecification(config=DimoDataParserConfig(), description="Motions of one object, seen from several views.")
+dimo_data = DataParserSpecification(
+    config=DimoDataParserConfig(), description="Motions of one object, seen from several views."
+)

@@ -12,7 +12,7 @@ from dimo_ns.core.geometry import quat_to_matrix
 @torch.no_grad()
 def split(
     gaussians: CanonicalGaussians, rows: Int[Tensor, " m"], generator: torch.Generator
-) -> tuple[CanonicalGaussians, Int[Tensor, " n+m"]]:
+) -> tuple[CanonicalGaussians, Int[Tensor, " n"]]:
     """Each of these rows becomes two, 1.4 times smaller, one sigma-draw to either side of where it was.
 
     Returns the new set, the second halves at its end, and where each of its rows came from.

@@ -7,12 +7,12 @@ respectable PSNR.
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import count, groupby
+from itertools import chain, count, groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +40,21 @@ VISIBLE = 1 / 255
 SSIM_MARGIN = 5
 """What the valid region of SSIM leaves out on each side."""
 
-Side = Literal["test", "train"]
+
+@dataclass
+class Shot:
+    """A true image over white and the model's render of it."""
+
+    motion: str
+    view: str
+    frame: int
+    held_out: bool
+    target: Float[Tensor, "h w 3"]
+    mask: Float[Tensor, "h w 1"]
+    image: Float[Tensor, "h w 3"]
+    alpha: Float[Tensor, "h w 1"]
+    seconds: float
+    """Its share of posing and rendering."""
 
 
 @dataclass
@@ -49,8 +63,7 @@ class Row:
 
     motion: str
     view: str
-    frame: int
-    side: Side
+    held_out: bool
     figures: dict[str, float]
 
 
@@ -60,9 +73,10 @@ def evaluate(model: DimoModel, manager: DimoDataManager, output_path: Path | Non
     At the top level the means over all frames of the held-out views (of the training views, where the dataset has no
     others); in `motions` and `views` by motion and view, in `train_views` over the training views, in `still` the two
     pictures held still. Into `output_path`: truth | render | error of every held-out image, as nerfstudio names them.
+    Raises DimoError for frames that cannot be read.
     """
     dataset, names = manager.dataset, model.motion_names
-    test_views: tuple[View, ...] = tuple(manager.eval_dataset.metadata["views"])
+    test_views = dataset.test_views or dataset.train_views
     stride = train_stride(dataset, names)
     lpips = model.lpips or Lpips.find()
     rows: list[Row] = []
@@ -70,34 +84,24 @@ def evaluate(model: DimoModel, manager: DimoDataManager, output_path: Path | Non
     seconds, pixels = 0.0, 0
 
     with Progress(console=CONSOLE, transient=True) as bar:
-        task = bar.add_task("Evaluating", total=len(names) * dataset.frames)
-        for motion_id, motion in enumerate(names):
-            wanted: dict[Side, dict[tuple[str, int], np.ndarray]] = {
-                "test": read(dataset, motion, test_views, 1),
-                "train": read(dataset, motion, dataset.train_views, stride),
-            }
-            for frame in range(dataset.frames):
-                bar.advance(task)
-                shown: list[tuple[View, Side]] = [(v, "test") for v in test_views if (v.name, frame) in wanted["test"]]
-                shown += [(v, "train") for v in dataset.train_views if (v.name, frame) in wanted["train"]]
-                start = time.perf_counter()
-                renders = list(render_views(model, motion_id, frame, [view for view, _ in shown]))
-                seconds += time.perf_counter() - start
-                pixels += sum(alpha.numel() for _, alpha in renders)
-                for (view, side), (image, alpha) in zip(shown, renders, strict=True):
-                    truth = torch.from_numpy(wanted[side][view.name, frame].astype(np.float32) / 255).to(image)
-                    target = over_white(truth)
-                    row = Row(motion, view.name, frame, side, compare(image, alpha, target, truth[..., 3:]))
-                    rows.append(row)
-                    if side == "train":
-                        continue
-                    stills.add(row, target)
-                    if lpips is not None:
-                        row.figures["lpips"] = float(lpips(image[None], target[None]))
-                    if output_path is not None:
-                        save(torch.cat([target, image, (image - target).abs()], 1), output_path, next(numbers))
+        for motion_id in bar.track(range(len(names)), description="Evaluating"):
+            held_out = shots(model, dataset, motion_id, test_views, 1, held_out=True)
+            for shot in chain(held_out, shots(model, dataset, motion_id, dataset.train_views, stride, held_out=False)):
+                row = Row(
+                    shot.motion, shot.view, shot.held_out, compare(shot.image, shot.alpha, shot.target, shot.mask)
+                )
+                rows.append(row)
+                seconds, pixels = seconds + shot.seconds, pixels + shot.alpha.numel()
+                if not shot.held_out:
+                    continue
+                row.figures |= stills.compare(shot, row.figures["psnr"])
+                if lpips is not None:
+                    row.figures["lpips"] = float(lpips(shot.image[None], shot.target[None]))
+                if output_path is not None:
+                    error = (shot.image - shot.target).abs()
+                    save(torch.cat([shot.target, shot.image, error], 1), output_path, next(numbers))
 
-    tests, trains = [r for r in rows if r.side == "test"], [r for r in rows if r.side == "train"]
+    tests, trains = [r for r in rows if r.held_out], [r for r in rows if not r.held_out]
     figures: dict[str, Any] = means(tests)
     figures["num_rays_per_sec"], figures["fps"] = pixels / seconds, len(rows) / seconds
     if lpips is None:
@@ -122,21 +126,33 @@ def train_stride(dataset: Dataset, motions: list[str]) -> int:
     return max(1, -(-images // MAX_TRAIN_IMAGES))
 
 
-def read(dataset: Dataset, motion: str, views: Iterable[View], stride: int) -> dict[tuple[str, int], np.ndarray]:
-    """uint8 straight RGBA of a motion, by (view, frame), for every `stride`-th frame. Raises DimoError."""
-    images: dict[tuple[str, int], np.ndarray] = {}
+def shots(
+    model: DimoModel, dataset: Dataset, motion_id: int, views: Sequence[View], stride: int, held_out: bool
+) -> Iterator[Shot]:
+    """Truth and render of a motion in these views, every `stride`-th frame, all views of a frame at once."""
+    motion = model.motion_names[motion_id]
+    truth: dict[tuple[int, str], np.ndarray] = {}
     for view in views:
         for frame, rgba in read_clip(dataset, motion, view.name):
             if isinstance(rgba, DimoError):
                 raise rgba
             if frame % stride == 0:
-                images[view.name, frame] = rgba
-    return images
+                truth[frame, view.name] = rgba
+    for frame in sorted({frame for frame, _ in truth}):
+        seen = [view for view in views if (frame, view.name) in truth]
+        start = time.perf_counter()
+        renders = list(render_views(model, motion_id, frame, seen))
+        seconds = (time.perf_counter() - start) / len(seen)
+        for view, (image, alpha) in zip(seen, renders, strict=True):
+            rgba = torch.from_numpy(truth[frame, view.name].astype(np.float32) / 255).to(image)
+            mask = rgba[..., 3:]
+            target = rgba[..., :3] * mask + 1 - mask
+            yield Shot(motion, view.name, frame, held_out, target, mask, image, alpha, seconds)
 
 
 @torch.no_grad()
 def render_views(
-    model: DimoModel, motion_id: int, frame: int, views: list[View]
+    model: DimoModel, motion_id: int, frame: int, views: Sequence[View]
 ) -> Iterator[tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 1"]]]:
     """Image over white, in [0, 1], and alpha of each view, in their order; the object is posed once."""
     motion_ids = torch.tensor([motion_id], device=model.device)
@@ -152,11 +168,6 @@ def render_views(
         if model.device.type == "cuda":
             torch.cuda.synchronize(model.device)
         yield from zip((render[0, ..., :3] + 1 - alpha[0]).clamp(0, 1), alpha[0], strict=True)
-
-
-def over_white(rgba: Float[Tensor, "h w 4"]) -> Float[Tensor, "h w 3"]:
-    """Straight alpha over white."""
-    return rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
 
 
 def psnr(squared_error: Float[Tensor, "*any"]) -> float:
@@ -209,17 +220,18 @@ class Stills:
         self._pictures: dict[tuple[str, str], Tensor] = {}
         self._scores: dict[str, list[tuple[float, float]]] = {"first_frame": [], "first_motion": []}
 
-    def add(self, row: Row, target: Float[Tensor, "h w 3"]) -> None:
-        """Takes the true image of a row; of every motion and view the first frame comes first, of all the first motion."""
-        first = (row.motion, row.view) not in self._pictures
-        own = self._pictures.setdefault((row.motion, row.view), target)
-        own_psnr = psnr((own - target).square())
-        if not first:
-            self._scores["first_frame"].append((own_psnr, row.figures["psnr"]))
-            row.figures["still_psnr"] = own_psnr
-        other = self._pictures.get((self._first_motion, row.view))
-        if other is not None and not torch.equal(other, target):
-            self._scores["first_motion"].append((psnr((other - target).square()), row.figures["psnr"]))
+    def compare(self, shot: Shot, ours: float) -> dict[str, float]:
+        """Takes a shot and the model's PSNR on it; shots come in the order of motions, then frames. Returns
+        `still_psnr`, of the first frame held still, for the frames after it."""
+        first = (shot.motion, shot.view) not in self._pictures
+        own = self._pictures.setdefault((shot.motion, shot.view), shot.target)
+        other = self._pictures.get((self._first_motion, shot.view))
+        if other is not None and not torch.equal(other, shot.target):
+            self._scores["first_motion"].append((psnr((other - shot.target).square()), ours))
+        if first:
+            return {}
+        self._scores["first_frame"].append((psnr((own - shot.target).square()), ours))
+        return {"still_psnr": self._scores["first_frame"][-1][0]}
 
     def figures(self) -> dict[str, dict[str, float]]:
         return {

@@ -177,9 +177,7 @@ class DimoModel(Model):
 
     def _rest(self, batch: int) -> Gaussians:
         g = self.scene.gaussians()
-        return Gaussians(
-            g.means.expand(batch, -1, -1), g.quats.expand(batch, -1, -1), g.scales, g.opacities, g.colors
-        )
+        return Gaussians(g.means.expand(batch, -1, -1), g.quats.expand(batch, -1, -1), g.scales, g.opacities, g.colors)
 
     def _points(self, z: Tensor, t: Tensor) -> tuple[Gaussians, RigidTransforms]:
         """Stage 1 of the paper: the Gaussians are the key points; they share one isotropic scale and only translate."""
@@ -228,7 +226,9 @@ class DimoModel(Model):
             )
         if weights.anchor and transforms is not None and self.anchors.numel():
             moved = keypoints + transforms.translations
-            terms["anchor"] = weights.anchor * losses.anchor(moved, self.anchors[batch.motion_ids, batch.frame_ids]).mean()
+            terms["anchor"] = (
+                weights.anchor * losses.anchor(moved, self.anchors[batch.motion_ids, batch.frame_ids]).mean()
+            )
         if weights.kl:
             terms["kl"] = weights.kl * self.scene.latents.kl().mean()
         return terms
@@ -274,7 +274,8 @@ class DimoModel(Model):
 
         terms: dict[str, Tensor] = {}
         if weights.l1:
-            terms["l1"] = weights.l1 * ((image - target).abs() * importance).mean()
+            error = (image - target) * importance
+            terms["l1"] = weights.l1 * losses.pyramid_l1(error.flatten(0, 1), weights.pyramid)
         if weights.mse:
             terms["mse"] = weights.mse * ((image - target).square() * importance).mean()
         if weights.mask:

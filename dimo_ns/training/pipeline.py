@@ -107,8 +107,7 @@ class DimoPipeline(VanillaPipeline):
             following = self.request(step + 1)
             if following is not None:
                 self.datamanager.prefetch(following)
-            fraction = tree_position(moment, self._tree)[1] if moment.phase.sampler == "tree" else moment.fraction
-            losses = self.model.losses(batch, fraction)
+            losses = self.model.losses(batch, self._fraction(moment))
         return {}, losses, {"gaussians": torch.tensor(float(len(self.model.scene.gaussians)))}
 
     def get_average_eval_image_metrics(
@@ -128,13 +127,17 @@ class DimoPipeline(VanillaPipeline):
     def _tree(self):
         return self.model.tree
 
+    def _fraction(self, moment: Moment) -> float:
+        """How far the phase has come; while frames are tracked, the present level of the tree."""
+        return tree_position(moment, self._tree)[1] if moment.phase.sampler == "tree" else moment.fraction
+
     def request(self, step: int) -> Request | None:
         """The frames of a step; None where nothing is rendered, or where the order is not known yet."""
         moment = self.model.recipe.at(step, len(self.model.motion_names))
         unknown = moment.phase.sampler == "tree" and self.model.moment.phase.sampler != "tree"
         if moment.phase.motion == "coordinates" or step >= self.length or unknown:
             return None
-        size = self.datamanager.size_at(moment.resolution)
+        size = self.datamanager.size_at(moment.resolution(self._fraction(moment)))
         tree = self._tree if moment.phase.sampler == "tree" else None
         return draw_request(moment, step, self.seed, self.datamanager.frames.available, size, tree)
 
@@ -165,15 +168,13 @@ class DimoPipeline(VanillaPipeline):
         wanted = moment.phase.density.grow_at or moment.phase.density.clone_every
         if means2d is not None and means2d.grad is not None and wanted:
             norms = means2d.grad.nan_to_num().norm(dim=-1).view(-1, means2d.shape[-2])
-            self.model.pull += norms.sum(0) * moment.resolution
+            self.model.pull += norms.sum(0) * moment.resolution()
         self.model.means2d = None
 
     def _set_rates(self, moment: Moment) -> None:
         """Learning rates of this step; groups that the phase does not train get no gradient."""
         assert self.optimizers is not None
-        fraction = moment.fraction
-        if moment.phase.sampler == "tree":
-            fraction = tree_position(moment, self._tree)[1]
+        fraction = self._fraction(moment)
         for name, optimizer in self.optimizers.optimizers.items():
             rates = moment.phase.lr.get(name)
             for group in optimizer.param_groups:
@@ -338,10 +339,9 @@ class DimoPipeline(VanillaPipeline):
         radius = points.log_scales.mean().exp()
         radii = radius.expand(len(points))
         frames = torch.arange(model.frame_count, device=self.device)
-        model.anchors = torch.stack([
-            points.means + scene.decoder(points.means, model.frame_times(frames), z.expand(len(frames), -1)).translations
-            for z in scene.latents.mu
-        ])  # fmt: skip
+        times = model.frame_times(frames)
+        moved = [scene.decoder(points.means, times, z.expand(len(times), -1)) for z in scene.latents.mu]
+        model.anchors = torch.stack([points.means + transforms.translations for transforms in moved])
         self._place_keypoints(points.means, radii, nearest_neighbours(points.means, NEIGHBOURS))
         gaussians = init_around_keypoints(points.means, radii, points.colors, 200, generator=self.generator(self._now))
         self._replace(gaussians)

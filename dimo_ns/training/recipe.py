@@ -19,6 +19,8 @@ class Weights:
     l1: float = 0.0
     mse: float = 0.0
     """Both on colours over white, weighted by `reference` on view 0 and frame 0."""
+    pyramid: int = 0
+    """Halvings of the picture that the L1 loss is averaged over, beside the picture itself."""
     reference: float = 1.0
     """Weight of the reference view and frame against 1 for all others."""
     mask: float = 0.0
@@ -71,7 +73,7 @@ class Phase:
     times: int = 2
     views: int = 2
     sizes: tuple[tuple[float, int], ...] = ((0.0, 256),)
-    """(fraction of the phase, resolution) in order."""
+    """(fraction of the phase, or of each level of the tree; resolution) in order."""
     lr: Groups = field(default_factory=dict)
     weights: Weights = Weights()
     density: Density = Density()
@@ -98,9 +100,10 @@ class Moment:
     def fraction(self) -> float:
         return self.step / self.length
 
-    @property
-    def resolution(self) -> int:
-        return [size for start, size in self.phase.sizes if start <= self.fraction][-1]
+    def resolution(self, fraction: float | None = None) -> int:
+        """Of the pictures, by how far the phase has come, or its present part."""
+        fraction = self.fraction if fraction is None else fraction
+        return [size for start, size in self.phase.sizes if start <= fraction][-1]
 
     def is_at(self, fractions: tuple[float, ...]) -> int | None:
         """Which of the given fractions of the phase begins at this step, if any."""
@@ -157,21 +160,21 @@ LAPTOP = Recipe(
         Phase(
             "track", "table", 600, steps_per_motion=60, begin="tree", sampler="tree", views=5, sizes=((0.0, 128),),
             lr={"translations": (0.02, 0.003), "rotations": (0.06, 0.009)}, smoothing=(50.0, 12.0, 3.0, 0.7),
-            weights=Weights(l1=1.0, mask=0.5, arap=0.05, arap_robust=0.1),
+            weights=Weights(l1=1.0, pyramid=3, mask=0.5, arap=0.05, arap_robust=0.1),
         ),
         Phase(
-            "trajectories", "table", 300, steps_per_motion=70, motions=8, times=1, sizes=((0.0, 128), (0.25, 256)),
+            "trajectories", "table", 600, steps_per_motion=120, motions=8, times=1, sizes=((0.0, 128), (0.25, 256)),
             lr={**gaussian_rates(1.0, 0.1), "radii": (5e-3, 5e-4), "translations": (2e-3, 2e-4),
                 "rotations": (6e-3, 6e-4)}, smoothing=(0.5,),
             weights=Weights(l1=1.0, mask=0.5, arap=0.05, arap_robust=0.1, acceleration=0.05),
             density=Density(grow_at=(0.15, 0.3, 0.45), target=10000, prune_at=(0.15, 0.3, 0.45, 0.8)),
         ),
         Phase(
-            "distill", "coordinates", 2000, steps_per_motion=100, begin="distill",
-            lr={"decoder": (2e-3, 2e-6), "latents": (5e-3, 5e-6)}, weights=Weights(mse=1.0, kl=1e-4),
+            "distill", "coordinates", 2500, steps_per_motion=100, begin="distill",
+            lr={"decoder": (2e-3, 2e-6), "latents": (5e-3, 5e-6)}, weights=Weights(mse=1.0, kl=1e-5),
         ),
         Phase(
-            "joint", "decoder", 150, steps_per_motion=40, motions=8, times=1,
+            "joint", "decoder", 300, steps_per_motion=100, motions=8, times=1,
             lr={**gaussian_rates(0.2, 0.1), "radii": (1e-3, 1e-4), "decoder": (1e-4, 1e-5), "basis": (1e-5, 1e-6),
                 "latents": (3e-4, 3e-5)},
             weights=Weights(l1=1.0, mask=0.5, arap=0.05, arap_robust=0.1, kl=1e-6),

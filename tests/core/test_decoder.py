@@ -41,7 +41,7 @@ def test_fourier_features_are_powers_of_two_without_the_raw_input():
 
 
 def test_time_features_do_not_repeat_within_a_clip():
-    features = time_features(torch.linspace(0, 1, 42), 6)
+    features = time_features(torch.linspace(0, 1, 42), LowRankDecoder.TIME_FREQUENCIES)
     assert torch.pdist(features).min() > 0.05
 
 
@@ -89,7 +89,7 @@ def test_the_low_rank_decoder_moves_no_faster_than_its_layers_allow():
     bound = torch.linalg.matrix_norm(decoder.basis.flatten(1), 2) * 1.1**2
     for layer in decoder.trunk[::2]:
         bound = bound * torch.linalg.matrix_norm(layer.weight, 2)
-    bound = bound * (0.5 * torch.pi * torch.arange(1, 7)).square().sum().sqrt()
+    bound = bound * (0.5 * torch.pi * torch.arange(1, decoder.TIME_FREQUENCIES + 1)).square().sum().sqrt()
 
     t = torch.linspace(0, 1, 200).double()
     moved = decoder(torch.zeros(KEYPOINTS, 3).double(), t, torch.randn(1, 4).double().expand(200, -1)).translations
@@ -106,7 +106,9 @@ def test_gradients(decoder):
 
     learned = isinstance(decoder, MLPDecoder)  # the other one does not look at where key points are
     inputs = keypoints.requires_grad_(learned), torch.rand(2).double(), torch.randn(2, 4).double()
-    assert torch.autograd.gradcheck(pose, (inputs[0], *(x.requires_grad_() for x in inputs[1:])), eps=1e-7)
+    # Steps so small that no ReLU switches within one; the gradients are in the hundreds.
+    inputs = (inputs[0], *(x.requires_grad_() for x in inputs[1:]))
+    assert torch.autograd.gradcheck(pose, inputs, eps=1e-9, atol=1e-3)
 
 
 def test_gradients_of_the_basis():

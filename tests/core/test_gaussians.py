@@ -96,6 +96,7 @@ def test_the_adaptive_init_draws_for_each_key_point_separately_and_repeatably():
     gaussians, offsets, radii = adaptive()
     relative = offsets / radii[:, None, None]
     assert (relative[0] - relative[1]).norm(dim=-1).min() > 1e-4
+    assert (relative.norm(dim=-1).diff(dim=0).abs() > 1e-6).float().mean() > 0.99
     assert torch.equal(gaussians.means, adaptive()[0].means)
     assert not torch.equal(gaussians.means, adaptive(seed=1)[0].means)
 

@@ -19,7 +19,10 @@ from dimo_ns.errors import DimoError
 from dimo_ns.export.scene import FILE, load_scene, save_scene
 
 MOTIONS, KEYPOINTS, GAUSSIANS, DIM = 3, 16, 200, 8
-INFO = {"motions": [{"name": name, "prompt": f"it {name}s"} for name in ("walk", "run", "sit")], "background": [1, 1, 1]}
+INFO = {
+    "motions": [{"name": name, "prompt": f"it {name}s"} for name in ("walk", "run", "sit")],
+    "background": [1, 1, 1],
+}
 
 
 def some_scene(kind: str = "low_rank") -> Scene:

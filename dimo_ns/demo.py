@@ -1,0 +1,107 @@
+"""`make demo`: the sample dataset, a training of dimo-laptop on it, and everything that comes out, in one folder.
+
+Done again, it does what is not done yet: an interrupted training goes on from its checkpoint.
+"""
+
+import copy
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from nerfstudio.utils.rich_utils import CONSOLE
+from rich.progress import Progress
+
+from dimo_ns.config import dimo_laptop
+from dimo_ns.data.creature import write_sample
+from dimo_ns.data.dataset import Dataset
+from dimo_ns.data.format import load
+from dimo_ns.export.scene import FILE, export_run
+from dimo_ns.training import checkpoint
+from dimo_ns.training.recipe import LAPTOP
+from dimo_ns.training.report import write_report
+from dimo_ns.training.trainer import DimoTrainerConfig
+
+
+def run(out: Path) -> None:
+    """Makes dataset, training run, report and scene in the folder `out`, and says where each is. Raises DimoError."""
+    out = out.expanduser().resolve()
+    dataset = sample(out / "sample")
+    folder = train(dataset, out)
+    newest = next(iter(checkpoint.steps(folder / "nerfstudio_models").values())).stat().st_mtime
+
+    report, scene = folder / "report" / "index.html", folder / FILE
+    if is_newer(report, newest):
+        say(f"Report: {report} is up to date.")
+    else:
+        say("Evaluating and drawing the report.")
+        write_report(folder)
+    if is_newer(scene, report.stat().st_mtime):
+        say(f"Scene: {scene} is up to date.")
+    else:
+        export_run(folder)
+    summarize(dataset, folder, json.loads((folder / "report" / "metrics.json").read_text()))
+
+
+def sample(path: Path) -> Dataset:
+    """The sample dataset, made if it is not there: it appears under its name when it is complete."""
+    if path.is_dir():
+        say(f"Dataset: {path} is there already.")
+        return load(path)
+    with Progress(console=CONSOLE, transient=True) as bar:
+        task = bar.add_task("Drawing the sample dataset", total=None)
+        return write_sample(path, progress=lambda done, total: bar.update(task, completed=done, total=total))
+
+
+def train(dataset: Dataset, out: Path) -> Path:
+    """Trains, or goes on training, as ns-train would; returns the folder of the run."""
+    config: DimoTrainerConfig = copy.deepcopy(dimo_laptop.config)  # pyright: ignore[reportAssignmentType]
+    config.data = config.pipeline.datamanager.data = dataset.root
+    config.output_dir, config.experiment_name, config.timestamp = out, "training", "demo"
+    config.vis = "tensorboard"
+    folder, last = config.get_base_dir(), LAPTOP.length(len(dataset.train_motions)) - 1
+    done = max(checkpoint.steps(config.get_checkpoint_dir()), default=None)
+    if done is not None and done >= last:
+        say(f"Training: {folder} is finished.")
+        return folder
+    if done is not None:
+        config.load_dir = config.get_checkpoint_dir()
+    say(
+        f"Training dimo-laptop on {len(dataset.train_motions)} motions, {last + 1:,} steps; Ctrl-C saves, to go on later."
+    )
+    from nerfstudio.scripts.train import train_loop  # imports every method that is installed
+
+    start = time.monotonic()
+    config.save_config()
+    train_loop(local_rank=0, world_size=1, config=config)
+    say(f"Training took {(time.monotonic() - start) / 60:.1f} minutes.")
+    return folder
+
+
+def summarize(dataset: Dataset, folder: Path, figures: dict[str, Any]) -> None:
+    """Where everything is, and how good it became."""
+    still, report = figures["still"], folder / "report"
+    say("")
+    for what, path in (
+        ("dataset", dataset.root),
+        ("training run", folder),
+        ("scene", folder / FILE),
+        ("report", report / "index.html"),
+        ("videos", report / "motions.mp4"),
+        ("", report / "orbit.mp4"),
+        ("figures", report / "metrics.json"),
+    ):
+        say(f"{what:14}{path}")
+    first_frame, first_motion = (still[name]["psnr"] for name in ("first_frame", "first_motion"))
+    say(f"\nHeld-out views: PSNR {figures['psnr']:.1f} dB, of the foreground {figures['foreground_psnr']:.1f} dB.")
+    say(f"A true picture held still: {first_frame:.1f} dB, each motion's first; {first_motion:.1f} dB, one for all.")
+    if "track_error_percent" in figures:
+        say(f"Points on its skin are followed to {figures['track_error_percent']:.1f} % of its size.")
+
+
+def is_newer(path: Path, than: float) -> bool:
+    return path.is_file() and path.stat().st_mtime >= than
+
+
+def say(text: str) -> None:
+    CONSOLE.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,167 @@
+"""What all pictures share: rendering a Scene over white, cameras that frame it, type and colours."""
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import matplotlib
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from dimo_ns.core.geometry import orbit_c2w, viewmats_from_c2w
+from dimo_ns.core.scene import Scene
+from dimo_ns.rasterize import rasterization
+
+RADIUS = 2.0
+"""Distance of the camera from the origin, in world units."""
+INK, GREY, RULE = "#222222", "#6b6b6b", "#d9d9d9"
+PALETTE = ("#33628d", "#c8702d", "#4c8c63", "#a8485a", "#7a6aa8", "#8a7a4a", "#3f9a9a", "#9a5a8a")
+"""Muted, and told apart by most people with colour-blindness in this order."""
+ERROR = LinearSegmentedColormap.from_list("error", ["#ffffff", "#f6d9b8", "#e08a4f", "#b03a48", "#4a1942"])
+TIME = LinearSegmentedColormap.from_list("time", matplotlib.colormaps["plasma"](np.linspace(0.0, 0.9, 256)))
+
+RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "axes.edgecolor": GREY,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "savefig.dpi": 200,
+    "savefig.facecolor": "white",
+}
+
+
+@contextmanager
+def style():
+    """Within it, figures look alike."""
+    with matplotlib.rc_context(RC):
+        yield
+
+
+def save(figure: Figure, path: Path) -> Path:
+    figure.savefig(path, bbox_inches="tight", pad_inches=0.06)
+    return path
+
+
+@torch.no_grad()
+def render(
+    scene: Scene,
+    z: Float[Tensor, "b d"],
+    t: Float[Tensor, " b"],
+    viewmats: Float[Tensor, "b 4 4"],
+    Ks: Float[Tensor, "b 3 3"],
+    size: tuple[int, int],
+) -> tuple[UInt8[np.ndarray, "b h w 3"], Float[np.ndarray, "b h w"], Float[np.ndarray, "b h w"]]:
+    """The object under latents z at times t, each before its own camera: sRGB over white, alpha, depth (world units
+    along the camera's axis). `size` is (h, w)."""
+    posed, batch = scene.pose(z, t), len(t)
+    rendered, alpha, _ = rasterization(
+        posed.means,
+        posed.quats,
+        posed.scales.expand(batch, -1, -1),
+        posed.opacities.expand(batch, -1),
+        posed.colors.expand(batch, -1, -1),
+        viewmats[:, None].to(z.device),
+        Ks[:, None].to(z.device),
+        size[1],
+        size[0],
+        render_mode="RGB+ED",
+    )
+    image = (rendered[:, 0, ..., :3] + 1 - alpha[:, 0]).clamp(0, 1)
+    return (
+        (image * 255).round().byte().cpu().numpy(),
+        alpha[:, 0, ..., 0].cpu().numpy(),
+        rendered[:, 0, ..., 3].cpu().numpy(),
+    )
+
+
+def orbit(azimuth_deg: Float[Tensor, " b"], elevation_deg: float) -> Float[Tensor, "b 4 4"]:
+    """World-to-camera of cameras around the origin."""
+    return viewmats_from_c2w(orbit_c2w(azimuth_deg, torch.full_like(azimuth_deg, elevation_deg), RADIUS))
+
+
+def project(
+    points: Float[Tensor, "*b 3"], viewmat: Float[Tensor, "4 4"], K: Float[Tensor, "3 3"]
+) -> Float[Tensor, "*b 3"]:
+    """Pixel x, y and depth of world points."""
+    camera = points @ viewmat[:3, :3].T + viewmat[:3, 3]
+    pixels = camera @ K.T
+    return torch.cat([pixels[..., :2] / pixels[..., 2:], camera[..., 2:]], -1)
+
+
+@torch.no_grad()
+def visited(scene: Scene, motions: Sequence[int], frames: int) -> Float[Tensor, "b n 3"]:
+    """Where the opaque Gaussians are in all frames of these motions."""
+    t = torch.arange(frames, device=scene.keypoints.device) / frames
+    opaque = torch.sigmoid(scene.gaussians.logit_opacities) > 0.3
+    return torch.cat(
+        [scene.pose(z.expand(frames, -1), t).means[:, opaque] for z in scene.latents.mu[list(motions)]]
+    ).cpu()
+
+
+def frame(
+    points: Float[Tensor, "*b 3"], viewmats: Float[Tensor, "c 4 4"], size: tuple[int, int], centred: bool = False
+) -> Float[Tensor, "3 3"]:
+    """Intrinsics with which these points fill an image of (h, w) from all these cameras, but for a margin.
+
+    The few farthest points are left out of it. `centred`: the principal point stays in the middle.
+    """
+    h, w = size
+    unit = torch.eye(3)
+    flat = points.reshape(-1, 3)
+    xy = torch.cat([project(flat, viewmat, unit)[:, :2] for viewmat in viewmats])
+    xy = xy[torch.randperm(len(xy), generator=torch.Generator().manual_seed(0))[:100_000]]
+    low, high = (torch.quantile(xy, q, dim=0) for q in (0.001, 0.999))
+    if centred:
+        high = torch.maximum(high.abs(), low.abs())
+        low = -high
+    extent, middle = (high - low).clamp(min=1e-3), (high + low) / 2
+    focal = 0.88 * float(torch.minimum(w / extent[0], h / extent[1]))
+    return torch.tensor([
+        [focal, 0.0, w / 2 - focal * float(middle[0])],
+        [0.0, focal, h / 2 - focal * float(middle[1])],
+        [0.0, 0.0, 1.0],
+    ])  # fmt: skip
+
+
+@cache
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """The figures' type, for pictures that are not drawn by matplotlib."""
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+
+
+def caption(image: UInt8[np.ndarray, "h w 3"], text: str, size: int) -> UInt8[np.ndarray, "h w 3"]:
+    """The image with a name in its lower left corner."""
+    picture = Image.fromarray(image)
+    place = (size * 0.8, image.shape[0] - size * 0.7)
+    ImageDraw.Draw(picture).text(place, text, fill=INK, font=font(size), anchor="ls")
+    return np.asarray(picture)
+
+
+def write_video(path: Path, images: UInt8[np.ndarray, "t h w 3"], fps: float) -> Path:
+    """H.264 that every browser and player takes; sides are cut to even numbers."""
+    h, w = (side - side % 2 for side in images.shape[1:3])
+    pixels = np.ascontiguousarray(images[:, :h, :w])
+    iio.imwrite(path, pixels, plugin="pyav", codec="libx264", fps=round(fps), out_pixel_format="yuv420p")
+    return path

@@ -1,0 +1,108 @@
+"""The contact sheet: truth, render and error of every motion at several frames, before one held-out camera."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
+from dimo_ns.core.geometry import viewmats_from_c2w
+from dimo_ns.core.scene import Scene
+from dimo_ns.data.dataset import Dataset, View
+from dimo_ns.data.frames import read_clip
+from dimo_ns.errors import DimoError
+from dimo_ns.report import picture
+
+COLUMNS = 6
+ERROR_AT_MOST = 0.3
+"""Mean absolute difference of the colours that has the last colour of the scale."""
+
+
+def contact_sheet(scene: Scene, dataset: Dataset, motions: list[str], path: Path) -> Path:
+    """Draws it as a PNG; `motions` are names, in the order of the latents. Raises DimoError for unreadable frames."""
+    view = (dataset.test_views or dataset.train_views)[0]
+    blocks = [_block(scene, dataset, view, name, z) for name, z in zip(motions, scene.latents.mu, strict=True)]
+    top, bottom, left, right = crop([truth for truth, _, _ in blocks])
+    aspect = (bottom - top) / (right - left)
+    across = 2 if len(blocks) > 4 else 1
+    down = -(-len(blocks) // across)
+    columns = max(len(truth) for truth, _, _ in blocks)
+    cell = 0.98
+    width, height = across * (columns * cell + 0.55), down * (3 * cell * aspect + 0.42) + 0.45
+    with picture.style():
+        figure = plt.figure(figsize=(width, height))
+        outer = figure.add_gridspec(
+            down, across, left=0.4 / width, right=1 - 0.06 / width, top=1 - 0.28 / height, bottom=0.55 / height,
+            hspace=0.42 / (3 * cell * aspect), wspace=0.4 / (columns * cell),
+        )  # fmt: skip
+        for index, (name, (truth, render, frames)) in enumerate(zip(motions, blocks, strict=True)):
+            grid = outer[index % down, index // down].subgridspec(3, columns, hspace=0.02, wspace=0.02)
+            for column, frame in enumerate(frames):
+                error = np.abs(truth[column].astype(np.float32) - render[column]).mean(-1) / 255
+                for row, (label, image) in enumerate(
+                    (("truth", truth[column]), ("render", render[column]), ("error", error))
+                ):
+                    axes = figure.add_subplot(grid[row, column])
+                    axes.imshow(image[top:bottom, left:right], cmap=picture.ERROR, vmin=0, vmax=ERROR_AT_MOST)
+                    axes.set_xticks([])
+                    axes.set_yticks([])
+                    for spine in axes.spines.values():
+                        spine.set_visible(False)
+                    if column == 0:
+                        axes.set_ylabel(label, color=picture.GREY, fontsize=7)
+                    if row == 0:
+                        title = f"{name}   " if column == 0 else ""
+                        axes.set_title(
+                            f"t = {frame}/{dataset.frames}", fontsize=6, color=picture.GREY, pad=2, loc="right"
+                        )
+                        axes.set_title(title, fontsize=9, color=picture.INK, pad=10, loc="left")
+        bar = figure.add_axes((0.4 / width, 0.3 / height, 1.6 / width, 0.07 / height))
+        colours = ScalarMappable(Normalize(0, ERROR_AT_MOST), picture.ERROR)
+        figure.colorbar(colours, cax=bar, orientation="horizontal", ticks=[0, 0.1, 0.2, 0.3])
+        bar.tick_params(labelsize=6, length=2)
+        held_out = "held-out" if view.split == "test" else "training"
+        figure.text(
+            2.2 / width, 0.33 / height, f"mean absolute error of the colours;  {held_out} camera {view.name}",
+            fontsize=7, color=picture.GREY, va="center",
+        )  # fmt: skip
+        picture.save(figure, path)
+        plt.close(figure)
+    return path
+
+
+def _block(
+    scene: Scene, dataset: Dataset, view: View, motion: str, z: torch.Tensor
+) -> tuple[UInt8[np.ndarray, "c h w 3"], UInt8[np.ndarray, "c h w 3"], list[int]]:
+    """Truth and render over white at the frames of the columns."""
+    present = [f for f in range(dataset.frames) if (motion, view.name, f) in dataset.sources]
+    chosen = [present[i] for i in np.unique(np.linspace(0, len(present) - 1, COLUMNS).round().astype(int))]
+    images = {}
+    for frame, rgba in read_clip(dataset, motion, view.name):
+        if isinstance(rgba, DimoError):
+            raise rgba
+        if frame in chosen:
+            alpha = rgba[..., 3:] / np.float32(255)
+            images[frame] = (rgba[..., :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
+    viewmat = viewmats_from_c2w(torch.from_numpy(view.c2w)).float()
+    K = torch.tensor([[view.fl_x, 0, view.cx], [0, view.fl_y, view.cy], [0, 0, 1]], dtype=torch.float32)
+    count = len(chosen)
+    t = torch.tensor(chosen, device=z.device) / dataset.frames
+    z = z.detach().expand(count, -1)
+    render = picture.render(scene, z, t, viewmat.expand(count, -1, -1), K.expand(count, -1, -1), (view.h, view.w))[0]
+    return np.stack([images[f] for f in chosen]), render, chosen
+
+
+def crop(images: list[Float[np.ndarray, "c h w 3"]]) -> tuple[int, int, int, int]:
+    """Top, bottom, left, right of what is not white in any of the images, and a little around it."""
+    drawn = np.any([(block < 250).any((0, -1)) for block in images], 0)
+    if not drawn.any():
+        return 0, drawn.shape[0], 0, drawn.shape[1]
+    rows, columns = np.flatnonzero(drawn.any(1)), np.flatnonzero(drawn.any(0))
+    margin = round(0.03 * max(drawn.shape))
+    return (
+        max(0, int(rows[0]) - margin), min(drawn.shape[0], int(rows[-1]) + 1 + margin),
+        max(0, int(columns[0]) - margin), min(drawn.shape[1], int(columns[-1]) + 1 + margin),
+    )  # fmt: skip

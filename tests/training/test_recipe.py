@@ -1,0 +1,128 @@
+"""Recipes: every step lies in one phase, and what happens at fractions of a phase happens once."""
+
+from dataclasses import replace
+
+import pytest
+
+from dimo_ns.training.recipe import LAPTOP, PAPER, Moment, Phase, Recipe
+
+RECIPES = pytest.mark.parametrize("recipe", [LAPTOP, PAPER], ids=["laptop", "paper"])
+MOTIONS = 8
+PARAMETER_GROUPS = {
+    *("means", "quats", "scales", "opacities", "colors", "keypoints", "radii"),
+    *("latents", "decoder", "basis", "translations", "rotations"),
+}
+
+
+def moments(recipe: Recipe, motions: int = MOTIONS) -> list[Moment]:
+    return [recipe.at(step, motions) for step in range(recipe.length(motions))]
+
+
+@RECIPES
+def test_every_step_belongs_to_one_phase_and_phases_follow_each_other(recipe):
+    # The steps, listed phase by phase, are exactly those that `at` gives in order.
+    expected = [(i, s) for i, phase in enumerate(recipe.phases) for s in range(phase.length(MOTIONS))]
+    assert [(m.index, m.step) for m in moments(recipe)] == expected
+    assert all(m.phase is recipe.phases[m.index] for m in moments(recipe))
+
+
+@RECIPES
+def test_the_last_step_goes_on_beyond_the_end(recipe):
+    end = recipe.length(MOTIONS)
+    assert recipe.at(end + 100, MOTIONS) == recipe.at(end - 1, MOTIONS)
+
+
+def test_the_papers_recipe_has_the_papers_steps_whatever_the_motions():
+    assert PAPER.length(1) == PAPER.length(51) == 2_800 + 10_000
+    lengths = [phase.length(51) for phase in PAPER.phases if phase.motion == "points"]
+    assert sum(lengths) == 2_800
+
+
+def test_the_laptops_recipe_grows_with_the_motions():
+    assert LAPTOP.length(9) - LAPTOP.length(8) == sum(phase.steps_per_motion for phase in LAPTOP.phases) > 0
+
+
+@RECIPES
+def test_resolution_never_falls_within_a_phase_and_begins_with_it(recipe):
+    for phase in recipe.phases:
+        starts, sizes = zip(*phase.sizes, strict=True)
+        assert starts[0] == 0
+        assert list(starts) == sorted(starts)
+        assert list(sizes) == sorted(sizes)
+
+
+def test_the_papers_resolutions():
+    # 128 below step 300, 256 below 450, then 512, in both stages.
+    for begin in (0, 2800):
+        assert [PAPER.at(begin + s, 4).resolution() for s in (0, 299, 300, 449, 450, 2000)] == [
+            128,
+            128,
+            256,
+            256,
+            512,
+            512,
+        ]
+
+
+@RECIPES
+def test_what_happens_at_fractions_happens_once_each_and_in_order(recipe):
+    for index, phase in enumerate(recipe.phases):
+        for fractions in (phase.density.grow_at, phase.density.prune_at, phase.density.farthest_at):
+            hits = [m.is_at(fractions) for m in moments(recipe) if m.index == index]
+            assert [hit for hit in hits if hit is not None] == list(range(len(fractions)))
+
+
+def test_the_papers_farthest_point_samplings_and_prunings_are_at_its_steps():
+    steps = range(PAPER.length(4))
+    assert [s for s in steps if PAPER.at(s, 4).is_at(PAPER.at(s, 4).phase.density.farthest_at) is not None] == [
+        1000,
+        2000,
+    ]
+    prunings = [s - 2800 for s in steps if PAPER.at(s, 4).is_at(PAPER.at(s, 4).phase.density.prune_at) is not None]
+    assert prunings == [1000, 2000, 3000, 4000]
+
+
+@RECIPES
+def test_learning_rates_name_groups_that_exist_and_can_fall_log_linearly(recipe):
+    for phase in recipe.phases:
+        assert set(phase.lr) <= PARAMETER_GROUPS
+        assert all(0 < last <= first for first, last in phase.lr.values())
+
+
+@RECIPES
+def test_rates_do_not_rise_where_the_papers_phase_only_continues(recipe):
+    for before, phase in zip(recipe.phases, recipe.phases[1:], strict=False):
+        for name in set(phase.lr) & set(before.lr):
+            if phase.motion == before.motion:
+                assert phase.lr[name][0] <= before.lr[name][1] * (1 + 1e-9), (phase.name, name)
+
+
+@RECIPES
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_scaling_scales_every_phase(recipe, factor):
+    scaled = recipe.scaled(factor)
+    for phase, before in zip(scaled.phases, recipe.phases, strict=True):
+        assert phase.length(MOTIONS) == pytest.approx(factor * before.length(MOTIONS), abs=MOTIONS)
+        assert replace(phase, steps=before.steps, steps_per_motion=before.steps_per_motion) == before
+
+
+@RECIPES
+def test_however_short_a_recipe_every_phase_has_a_step_to_begin_in(recipe):
+    # A phase that were left out would leave the next one without Gaussians, tree or basis.
+    short = moments(recipe.scaled(1e-6))
+    assert [(m.index, m.step) for m in short] == [(i, 0) for i in range(len(recipe.phases))]
+    assert all(m.fraction == 0 for m in short)
+
+
+def test_a_recipe_needs_a_phase():
+    with pytest.raises(ValueError, match="needs a phase"):
+        Recipe(()).at(0, 1)
+
+
+def test_fraction_and_resolution_of_a_moment():
+    moment = Moment(Phase("x", "rest", 10, sizes=((0.0, 64), (0.5, 128))), 0, 5, 10)
+    assert moment.fraction == 0.5
+    assert moment.resolution() == 128
+    assert moment.resolution(0.4) == 64  # of a level of the tree
+    assert moment.is_at((0.0, 0.52)) == 1
+    assert moment.is_at((0.0, 0.6)) is None
