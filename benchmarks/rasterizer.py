@@ -1,6 +1,6 @@
 """Speed of the CPU rasterizer: forward and backward, against gsplat's PyTorch reference in the same run.
 
-    python benchmarks/rasterizer.py            # about two minutes
+    python benchmarks/rasterizer.py            # about two minutes; on an idle machine, or the figures mean little
 
 Timed, ours: ``rasterization`` (projection, tile lists, compositing; 3 channels, one call) and the gradients of means,
 quats, scales, opacities and colours for given gradients of image and alpha. Timed, gsplat's reference
@@ -56,7 +56,9 @@ def scene(N: int, images: int, size: int) -> tuple[list[torch.Tensor], torch.Ten
 
 
 @torch.no_grad()
-def pairs(module, gaussians: list[torch.Tensor], viewmats: torch.Tensor, Ks: torch.Tensor, size: int) -> tuple:
+def pairs(
+    module, gaussians: list[torch.Tensor], viewmats: torch.Tensor, Ks: torch.Tensor, size: int
+) -> list[torch.Tensor]:
     """The blended (Gaussian, pixel, camera), from our tile lists: brute force would take minutes."""
     means2d, conics, depths = gsplat_reference.project(module, *gaussians[:3], viewmats, Ks, size, size)
     (images, N), columns = depths.shape, -(-size // tiles.TILE)
@@ -80,7 +82,7 @@ def pairs(module, gaussians: list[torch.Tensor], viewmats: torch.Tensor, Ks: tor
         found.append(torch.stack([g[k], y[p] * size + x[p], torch.full_like(k, image)]))
     gaussian, pixel, camera = torch.cat(found, dim=1)
     sort = torch.argsort(camera * size**2 + pixel, stable=True)
-    return gaussian[sort], pixel[sort], camera[sort]
+    return [gaussian[sort], pixel[sort], camera[sort]]
 
 
 def timed(render, leaves: list[torch.Tensor], v_out: torch.Tensor, v_alpha: torch.Tensor) -> tuple[float, float]:
@@ -97,15 +99,15 @@ def measure(module, N: int, size: int, images: int) -> str:
     v = [torch.randn(images, size, size, channels, generator=generator) for channels in (3, 1)]
     leaves = [t.requires_grad_() for t in gaussians]
 
-    def ours(*leaves):
-        return rasterization(*leaves, viewmats, Ks, size, size, backend="numba", max_alpha=MAX_ALPHA)
+    def ours(means, quats, scales, opacities, colors):
+        return rasterization(
+            means, quats, scales, opacities, colors, viewmats, Ks, size, size, backend="numba", max_alpha=MAX_ALPHA
+        )
 
     def reference(means, quats, scales, opacities, colors):
         means2d, conics, _ = gsplat_reference.project(module, means, quats, scales, viewmats, Ks, size, size)
-        expand = (images, -1)
-        return module.accumulate(
-            means2d, conics, opacities.expand(*expand), colors.expand(*expand, -1), *blended, size, size
-        )
+        inputs = [means2d, conics, opacities.expand(images, -1), colors.expand(images, -1, -1), *blended]
+        return module.accumulate(*inputs, size, size)
 
     timed(ours, leaves, *v)
     with_reference = N * images <= REFERENCE_LIMIT

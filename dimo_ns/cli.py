@@ -1,9 +1,8 @@
 """`dimo`: the command line beside nerfstudio's own. Every command is a few lines over the function that does the work,
 imported only when it is called, so that `dimo --help` is quick."""
 
-import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Union
@@ -20,7 +19,7 @@ def data_check(path: Positional[Path], sheet: Path | None = None, frames: int | 
 
     Args:
         path: Folder of the dataset.
-        sheet: Also write a contact sheet of all motions to this PNG file.
+        sheet: Where to draw the contact sheet of all motions; by default FOLDER_contact_sheet.png, here.
         frames: Frames to take of every video, for a folder of videos.
     """
     from rich import print
@@ -29,9 +28,9 @@ def data_check(path: Positional[Path], sheet: Path | None = None, frames: int | 
 
     report = check(path, frames=frames)
     print(report)
-    if sheet is not None:
-        contact_sheet(report.dataset, sheet)
-        print(f"Contact sheet: {sheet}")
+    sheet = sheet or Path(f"{path.resolve().name}_contact_sheet.png")
+    contact_sheet(report.dataset, sheet)
+    print(f"Contact sheet: {sheet}")
     if report.fatal:
         raise DimoError(f"The dataset {path} cannot be trained on: {report.fatal[0]}")
 
@@ -62,32 +61,10 @@ def data_convert(source: Positional[Path], out: Positional[Path], frames: int | 
         out: Folder to make.
         frames: Frames to take of every video, for a folder of videos.
     """
-    import numpy as np
+    from dimo_ns.data.format import load
+    from dimo_ns.data.frames import convert
 
-    from dimo_ns.data.format import load, write
-    from dimo_ns.data.frames import read_clip
-
-    found = load(source, frames=frames)
-
-    def images() -> Iterator[tuple[str, str, int, np.ndarray]]:
-        for motion, view in itertools.product(found.motions, found.views):
-            for frame, image in read_clip(found, motion.name, view.name):
-                if isinstance(image, DimoError):
-                    raise image
-                yield motion.name, view.name, frame, image
-
-    dataset = write(
-        out,
-        object=found.object,
-        prompt=found.prompt,
-        licence=found.licence,
-        views=found.views,
-        motions=found.motions,
-        frames=images(),
-        fps=found.fps,
-        test_frames=found.test_frames,
-        tracks=np.load(found.tracks) if found.tracks else None,
-    )
+    dataset = convert(load(source, frames=frames), out)
     print(f"{dataset.root}: {len(dataset.motions)} motions, {len(dataset.views)} views, {dataset.frames} frames")
 
 

@@ -23,6 +23,10 @@ from dimo_ns.training.report import write_report
 from dimo_ns.training.trainer import DimoTrainerConfig
 
 
+LENGTH = 0.4
+"""Of the recipe: enough to see it work, in minutes."""
+
+
 def run(out: Path) -> None:
     """Makes dataset, training run, report and scene in the folder `out`, and says where each is. Raises DimoError."""
     out = out.expanduser().resolve()
@@ -58,17 +62,15 @@ def train(dataset: Dataset, out: Path) -> Path:
     config: DimoTrainerConfig = copy.deepcopy(dimo_laptop.config)  # pyright: ignore[reportAssignmentType]
     config.data = config.pipeline.datamanager.data = dataset.root
     config.output_dir, config.experiment_name, config.timestamp = out, "training", "demo"
-    config.vis = "tensorboard"
-    folder, last = config.get_base_dir(), LAPTOP.length(len(dataset.train_motions)) - 1
+    config.vis, config.pipeline.model.length = "tensorboard", LENGTH
+    folder, last = config.get_base_dir(), LAPTOP.scaled(LENGTH).length(len(dataset.train_motions)) - 1
     done = max(checkpoint.steps(config.get_checkpoint_dir()), default=None)
     if done is not None and done >= last:
         say(f"Training: {folder} is finished.")
         return folder
     if done is not None:
         config.load_dir = config.get_checkpoint_dir()
-    say(
-        f"Training dimo-laptop on {len(dataset.train_motions)} motions, {last + 1:,} steps; Ctrl-C saves, to go on later."
-    )
+    say(f"Training dimo-laptop on {len(dataset.train_motions)} motions; Ctrl-C saves, and make demo goes on later.")
     from nerfstudio.scripts.train import train_loop  # imports every method that is installed
 
     start = time.monotonic()

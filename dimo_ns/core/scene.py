@@ -30,7 +30,7 @@ class Scene(nn.Module):
         self.keypoints = nn.Parameter(keypoints.clone())
         self.log_radii = nn.Parameter(radii.log())
         self.gaussians = gaussians
-        self.register_buffer("neighbours", find_neighbours(gaussians.means, self.keypoints), persistent=False)
+        self.register_buffer("neighbours", find_neighbours(gaussians.means, self.keypoints))
 
     @torch.no_grad()
     def refresh_neighbours(self) -> None:

@@ -190,8 +190,8 @@ def build(tensors: Mapping[str, Tensor]) -> Scene:
     latents, blank = MotionLatents(len(tensors["latents.mu"]), dim), CanonicalGaussians.blank(1)
     scene = Scene(latents, decoder, torch.zeros(keypoints, 3), torch.ones(keypoints), blank)
     scene.gaussians = CanonicalGaussians.blank(gaussians)
-    scene.load_state_dict(parameters)
-    scene.neighbours = neighbours
+    scene.neighbours = torch.zeros_like(neighbours)
+    scene.load_state_dict({**parameters, "neighbours": neighbours})
     return scene
 
 

@@ -45,6 +45,7 @@ from .simd import (
     broadcast,
     exp2_neg,
     get,
+    get_lane,
     keep,
     load,
     lowest_bit,
@@ -54,7 +55,6 @@ from .simd import (
     put,
     select,
     stack,
-    store,
     store_sums,
 )
 from .tiles import CONIC_A, CONIC_B, CONIC_C, CUT, FEATURES, LOG2_E, LOG_OPACITY, MEAN_X, MEAN_Y, TILE, f32
@@ -271,36 +271,33 @@ def reduce_kernel(D: int) -> Callable:
     ):  # fmt: skip
         """Gradients of the Gaussians at ranks [start, stop) of all images laid end to end; others stay as they are."""
         channels = v_colors.shape[1]
-        total = np.empty(row, np.float32)
-        running = stack(vectors)
+        total = stack(vectors)
         for r in range(start, stop):
             image = r // N
             if r - image * N >= visible[image]:
                 continue
             for v in range(vectors):
-                put(running, v, broadcast(f32(0)))
+                put(total, v, broadcast(f32(0)))
             for e in range(first[r], first[r] + used[r]):
                 for v in range(vectors):
-                    put(running, v, get(running, v) + load(sums, e * row + v * LANES))
-            for v in range(vectors):
-                store(total, v * LANES, get(running, v))
+                    put(total, v, get(total, v) + load(sums, e * row + v * LANES))
             n = order[r]
             k = image * N + n
             for c in range(channels):
-                v_colors[k, c] = total[c]
+                v_colors[k, c] = get_lane(total, c)
             if with_depth:
-                v_depths[k] = total[channels]
+                v_depths[k] = get_lane(total, channels)
             A = conics[k, 0]
             B = conics[k, 1]
             C = conics[k, 2]
-            v_opacities[k] = -total[D] / opacities[image // op_images, n]
-            v_means2d[k, 0] = A * total[D + 1] + B * total[D + 2]
-            v_means2d[k, 1] = B * total[D + 1] + C * total[D + 2]
-            v_conics[k, 0] = f32(0.5) * total[D + 3]
-            v_conics[k, 1] = total[D + 4]
-            v_conics[k, 2] = f32(0.5) * total[D + 5]
+            v_opacities[k] = -get_lane(total, D) / opacities[image // op_images, n]
+            v_means2d[k, 0] = A * get_lane(total, D + 1) + B * get_lane(total, D + 2)
+            v_means2d[k, 1] = B * get_lane(total, D + 1) + C * get_lane(total, D + 2)
+            v_conics[k, 0] = f32(0.5) * get_lane(total, D + 3)
+            v_conics[k, 1] = get_lane(total, D + 4)
+            v_conics[k, 2] = f32(0.5) * get_lane(total, D + 5)
             if with_absgrad:  # summed with the conic scaled by log2 e
-                absgrads[k, 0] = total[D + 6] / LOG2_E
-                absgrads[k, 1] = total[D + 7] / LOG2_E
+                absgrads[k, 0] = get_lane(total, D + 6) / LOG2_E
+                absgrads[k, 1] = get_lane(total, D + 7) / LOG2_E
 
     return reduce_entries

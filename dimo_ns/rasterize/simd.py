@@ -295,17 +295,6 @@ def _store(context, builder, array_type, array, index, vector) -> None:
 
 
 @intrinsic
-def store(typing, array, index, vector):
-    """array.flat[index : index + LANES] = vector."""
-
-    def generate(context, builder, sig, args):
-        _store(context, builder, sig.args[0], *args)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, vector), generate
-
-
-@intrinsic
 def load(typing, array, index):
     """array.flat[index : index + LANES]."""
 

@@ -11,8 +11,8 @@ A Gaussian is seen where its alpha, ``o exp(-sigma)``, reaches 1/255: inside the
 
 Steps 3 and 5 run over chunks of ranks, so one image keeps all threads busy; lists do not depend on the chunks.
 
-A splat record holds what compositing reads, in the order of rank: mean x and y, the conic scaled for a base-2
-exponent, ``-log2 o``, half extents of the ellipse in x and y, and then the features (colours, depth, zero padding).
+A splat record holds what compositing reads, in the order of rank: mean x and y; A', B', C' and ``-log2 o``, such that
+``alpha = 2^-q`` with ``q = A' dx^2 + B' dx dy + C' dy^2 - log2 o``; then the features (colours, depth, zero padding).
 """
 
 import math

@@ -37,7 +37,9 @@ def curves(scalars: dict[str, Curve], phases: list[tuple[str, int]], path: Path)
             colour = picture.PALETTE[term % len(picture.PALETTE)]
             for first, last in zip(bounds[:-1], [*bounds[1:-1], end + 1], strict=True):
                 part = (steps >= first) & (steps < last) & (values > 0)
-                losses.plot(steps[part], values[part], color=colour, lw=1.0, label=None if first else name)
+                losses.plot(
+                    steps[part], values[part], color=colour, lw=1.0, marker=".", ms=2, label=None if first else name
+                )
         losses.set_yscale("log")
         losses.set_ylabel("weighted loss")
         losses.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)

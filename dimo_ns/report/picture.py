@@ -22,6 +22,8 @@ from dimo_ns.rasterize import rasterization
 
 RADIUS = 2.0
 """Distance of the camera from the origin, in world units."""
+LINE = 24
+"""Height of a line of text in videos."""
 INK, GREY, RULE = "#222222", "#6b6b6b", "#d9d9d9"
 PALETTE = ("#33628d", "#c8702d", "#4c8c63", "#a8485a", "#7a6aa8", "#8a7a4a", "#3f9a9a", "#9a5a8a")
 """Muted, and told apart by most people with colour-blindness in this order."""
@@ -120,24 +122,35 @@ def visited(scene: Scene, motions: Sequence[int], frames: int) -> Float[Tensor, 
     ).cpu()
 
 
+def extent(points: Float[Tensor, "*b 3"], viewmats: Float[Tensor, "c 4 4"]) -> Float[Tensor, "2 2"]:
+    """Lowest and highest x and y of these points over all cameras of focal length 1, but for the few farthest ones."""
+    flat = points.reshape(-1, 3)
+    xy = torch.cat([project(flat, viewmat, torch.eye(3))[:, :2] for viewmat in viewmats])
+    xy = xy[torch.randperm(len(xy), generator=torch.Generator().manual_seed(0))[:100_000]]
+    return torch.stack([torch.quantile(xy, q, dim=0) for q in (0.001, 0.999)])
+
+
+def shape(points: Float[Tensor, "*b 3"], viewmat: Float[Tensor, "4 4"], width: int) -> tuple[int, int]:
+    """Height and width of an image that suits what these points take, neither very flat nor very high."""
+    low, high = extent(points, viewmat[None])
+    x, y = (high - low).clamp(min=1e-3).tolist()
+    return round(width * min(max(y / x, 0.6), 1.2)), width
+
+
 def frame(
     points: Float[Tensor, "*b 3"], viewmats: Float[Tensor, "c 4 4"], size: tuple[int, int], centred: bool = False
 ) -> Float[Tensor, "3 3"]:
     """Intrinsics with which these points fill an image of (h, w) from all these cameras, but for a margin.
 
-    The few farthest points are left out of it. `centred`: the principal point stays in the middle.
+    `centred`: the principal point stays in the middle.
     """
     h, w = size
-    unit = torch.eye(3)
-    flat = points.reshape(-1, 3)
-    xy = torch.cat([project(flat, viewmat, unit)[:, :2] for viewmat in viewmats])
-    xy = xy[torch.randperm(len(xy), generator=torch.Generator().manual_seed(0))[:100_000]]
-    low, high = (torch.quantile(xy, q, dim=0) for q in (0.001, 0.999))
+    low, high = extent(points, viewmats)
     if centred:
         high = torch.maximum(high.abs(), low.abs())
         low = -high
-    extent, middle = (high - low).clamp(min=1e-3), (high + low) / 2
-    focal = 0.88 * float(torch.minimum(w / extent[0], h / extent[1]))
+    spread, middle = (high - low).clamp(min=1e-3), (high + low) / 2
+    focal = 0.88 * float(torch.minimum(w / spread[0], h / spread[1]))
     return torch.tensor([
         [focal, 0.0, w / 2 - focal * float(middle[0])],
         [0.0, focal, h / 2 - focal * float(middle[1])],
@@ -151,11 +164,12 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
 
 
-def caption(image: UInt8[np.ndarray, "h w 3"], text: str, size: int) -> UInt8[np.ndarray, "h w 3"]:
-    """The image with a name in its lower left corner."""
-    picture = Image.fromarray(image)
-    place = (size * 0.8, image.shape[0] - size * 0.7)
-    ImageDraw.Draw(picture).text(place, text, fill=INK, font=font(size), anchor="ls")
+def caption(image: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h2 w 3"]:
+    """The image with a line of text below it, `LINE` pixels high."""
+    height, width = image.shape[:2]
+    picture = Image.new("RGB", (width, height + LINE), "white")
+    picture.paste(Image.fromarray(image), (0, 0))
+    ImageDraw.Draw(picture).text((width / 2, height + LINE / 2), text, fill=INK, font=font(14), anchor="mm")
     return np.asarray(picture)
 
 

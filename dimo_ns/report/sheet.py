@@ -17,6 +17,8 @@ from dimo_ns.errors import DimoError
 from dimo_ns.report import picture
 
 COLUMNS = 6
+CELL = 1.0
+"""Width of an image in inches."""
 ERROR_AT_MOST = 0.3
 """Mean absolute difference of the colours that has the last colour of the scale."""
 
@@ -26,39 +28,34 @@ def contact_sheet(scene: Scene, dataset: Dataset, motions: list[str], path: Path
     view = (dataset.test_views or dataset.train_views)[0]
     blocks = [_block(scene, dataset, view, name, z) for name, z in zip(motions, scene.latents.mu, strict=True)]
     top, bottom, left, right = crop([truth for truth, _, _ in blocks])
-    aspect = (bottom - top) / (right - left)
+    high, wide = bottom - top, right - left
     across = 2 if len(blocks) > 4 else 1
     down = -(-len(blocks) // across)
     columns = max(len(truth) for truth, _, _ in blocks)
-    cell = 0.98
-    width, height = across * (columns * cell + 0.55), down * (3 * cell * aspect + 0.42) + 0.45
+    block_height = 3 * CELL * high / wide
+    width, height = across * (columns * CELL + 0.45), down * (block_height + 0.5) + 0.55
     with picture.style():
         figure = plt.figure(figsize=(width, height))
-        outer = figure.add_gridspec(
-            down, across, left=0.4 / width, right=1 - 0.06 / width, top=1 - 0.28 / height, bottom=0.55 / height,
-            hspace=0.42 / (3 * cell * aspect), wspace=0.4 / (columns * cell),
+        grid = figure.add_gridspec(
+            down, across, left=0.4 / width, right=1 - 0.05 / width, top=1 - 0.45 / height, bottom=0.55 / height,
+            hspace=0.5 / block_height, wspace=0.45 / (columns * CELL),
         )  # fmt: skip
         for index, (name, (truth, render, frames)) in enumerate(zip(motions, blocks, strict=True)):
-            grid = outer[index % down, index // down].subgridspec(3, columns, hspace=0.02, wspace=0.02)
-            for column, frame in enumerate(frames):
-                error = np.abs(truth[column].astype(np.float32) - render[column]).mean(-1) / 255
-                for row, (label, image) in enumerate(
-                    (("truth", truth[column]), ("render", render[column]), ("error", error))
-                ):
-                    axes = figure.add_subplot(grid[row, column])
-                    axes.imshow(image[top:bottom, left:right], cmap=picture.ERROR, vmin=0, vmax=ERROR_AT_MOST)
-                    axes.set_xticks([])
-                    axes.set_yticks([])
-                    for spine in axes.spines.values():
-                        spine.set_visible(False)
-                    if column == 0:
-                        axes.set_ylabel(label, color=picture.GREY, fontsize=7)
-                    if row == 0:
-                        title = f"{name}   " if column == 0 else ""
-                        axes.set_title(
-                            f"t = {frame}/{dataset.frames}", fontsize=6, color=picture.GREY, pad=2, loc="right"
-                        )
-                        axes.set_title(title, fontsize=9, color=picture.INK, pad=10, loc="left")
+            error = np.abs(truth.astype(np.float32) - render).mean(-1) / 255
+            rows = [truth, render, (picture.ERROR(error / ERROR_AT_MOST)[..., :3] * 255).round().astype(np.uint8)]
+            montage = np.full((3 * high, columns * wide, 3), 255, np.uint8)
+            for y, row in enumerate(rows):
+                for x, image in enumerate(row):
+                    place = montage[y * high : (y + 1) * high, x * wide : (x + 1) * wide]
+                    place[:] = image[top:bottom, left:right]
+            axes = figure.add_subplot(grid[index % down, index // down])
+            axes.imshow(montage, interpolation="lanczos")
+            axes.spines[:].set_visible(False)
+            axes.tick_params(length=0, labelsize=7, pad=2)
+            axes.xaxis.tick_top()
+            axes.set_xticks((np.arange(len(frames)) + 0.5) * wide, [f"frame {frame}" for frame in frames])
+            axes.set_yticks((np.arange(3) + 0.5) * high, ["truth", "render", "error"], rotation=90, va="center")
+            axes.set_title(name, fontsize=10, loc="left", pad=4)
         bar = figure.add_axes((0.4 / width, 0.3 / height, 1.6 / width, 0.07 / height))
         colours = ScalarMappable(Normalize(0, ERROR_AT_MOST), picture.ERROR)
         figure.colorbar(colours, cax=bar, orientation="horizontal", ticks=[0, 0.1, 0.2, 0.3])

@@ -18,7 +18,7 @@ POINTS, PER_FRAME, PIXELS = 72, 4, 640
 AZIMUTH, ELEVATION = 40.0, 18.0
 SKIN = 0.04
 """How far behind the rendered surface a key point counts as seen: most of them lie under it. World units."""
-FADED, HIDDEN = 0.45, 0.10
+FADED, HIDDEN = 0.5, 0.12
 """How much of the object is left under the trails; opacity of hidden stretches."""
 
 
@@ -26,19 +26,21 @@ def tracks(scene: Scene, motions: list[str], frames: int, path: Path) -> Path:
     """Draws a panel per motion as a PNG; `motions` are names, in the order of the latents."""
     across = min(len(motions), 4 if len(motions) > 4 else len(motions))
     down = -(-len(motions) // across)
-    side = 7.2 / across if across > 1 else 4.0
-    width, height = side * across, down * (side + 0.18) + 0.42
     viewmat = picture.orbit(torch.tensor([AZIMUTH]), ELEVATION)
+    size = picture.shape(picture.visited(scene, range(len(motions)), frames), viewmat[0], PIXELS)
+    wide = 7.2 / across if across > 1 else 4.0
+    high = wide * size[0] / size[1]
+    width, height = wide * across, down * (high + 0.2) + 0.42
     with picture.style():
         figure = plt.figure(figsize=(width, height))
         grid = figure.add_gridspec(
-            down, across, left=0, right=1, top=1 - 0.2 / height, bottom=0.42 / height, wspace=0.02, hspace=0.2 / side
+            down, across, left=0, right=1, top=1 - 0.2 / height, bottom=0.42 / height, wspace=0.02, hspace=0.2 / high
         )
         for index, name in enumerate(motions):
             axes = figure.add_subplot(grid[index // across, index % across])
             axes.set_title(name, fontsize=9, pad=3)
             axes.axis("off")
-            _panel(axes, scene, index, frames, viewmat, side * 72 / PIXELS)
+            _panel(axes, scene, index, frames, viewmat, size)
         bar = figure.add_axes((0.5 - 0.9 / width, 0.26 / height, 1.8 / width, 0.07 / height))
         colours = ScalarMappable(Normalize(0, 1), picture.TIME)
         figure.colorbar(colours, cax=bar, orientation="horizontal", ticks=[0, 0.5, 1])
@@ -51,14 +53,14 @@ def tracks(scene: Scene, motions: list[str], frames: int, path: Path) -> Path:
 
 
 @torch.no_grad()
-def _panel(axes, scene: Scene, motion: int, frames: int, viewmat: torch.Tensor, point: float) -> None:
-    """One motion; `point`: size of a typographic point's worth of picture, in points per pixel."""
+def _panel(axes, scene: Scene, motion: int, frames: int, viewmat: torch.Tensor, size: tuple[int, int]) -> None:
+    """One motion: the object in its last frame, faded, and the trails up to there."""
     z, device = scene.latents.mu[motion], scene.keypoints.device
-    K = picture.frame(picture.visited(scene, [motion], frames), viewmat, (PIXELS, PIXELS))
+    K = picture.frame(picture.visited(scene, [motion], frames), viewmat, size)
     end = (frames - 1) / frames
     steps = PER_FRAME * (frames - 1) + 1
     t = torch.linspace(0, end, steps, device=device)
-    image, alpha, depth = (x[0] for x in picture.render(scene, z[None], t[-1:], viewmat, K[None], (PIXELS, PIXELS)))
+    image, alpha, depth = (x[0] for x in picture.render(scene, z[None], t[-1:], viewmat, K[None], size))
     axes.imshow((255 - (255.0 - image) * FADED).round().astype(np.uint8), interpolation="lanczos")
 
     chosen = farthest_points(scene.keypoints, min(POINTS, len(scene.keypoints)))
@@ -86,8 +88,8 @@ def _panel(axes, scene: Scene, motion: int, frames: int, viewmat: torch.Tensor, 
     axes.scatter(
         *(pixels[-1, shown, :2] - 0.5).T, s=5, c=heads, linewidths=0.3, edgecolors=[(1, 1, 1, a) for a in heads[:, 3]]
     )
-    axes.set_xlim(-0.5, PIXELS - 0.5)
-    axes.set_ylim(PIXELS - 0.5, -0.5)
+    axes.set_xlim(-0.5, size[1] - 0.5)
+    axes.set_ylim(size[0] - 0.5, -0.5)
 
 
 def in_front(

@@ -131,8 +131,8 @@ class DimoModel(Model):
             setattr(scene, name, nn.Parameter(torch.zeros_like(state_dict[f"scene.{name}"], device=self.device)))
         for name in ("pull", "anchors", "coordinates", "edges"):
             setattr(self, name, torch.zeros_like(state_dict[name], device=self.device))
+        scene.neighbours = torch.zeros_like(state_dict["scene.neighbours"], device=self.device)
         result = super().load_state_dict(state_dict, strict, assign)
-        scene.refresh_neighbours()
         self._diffusions = {}
         return result
 

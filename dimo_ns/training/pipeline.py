@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,10 @@ class DimoPipeline(VanillaPipeline):
     def length(self) -> int:
         """Steps of the whole recipe for this dataset."""
         return self.model.recipe.length(len(self.model.motion_names))
+
+    @property
+    def phase(self) -> str:
+        return self.model.moment.phase.name
 
     # --- what the trainer asks for ----------------------------------------------------------------------------------
 
@@ -290,18 +294,17 @@ class DimoPipeline(VanillaPipeline):
     @torch.no_grad()
     def _enter_level(self, moment: Moment) -> None:
         """Frames of the next depth start where their parents are, moved by as much as their silhouettes are."""
-        level, fraction = tree_position(moment, self._tree)
-        table = self.model.table
+        level, _ = tree_position(moment, self._tree)
+        before = tree_position(replace(moment, step=moment.step - 1), self._tree)[0] if moment.step else 0
+        frames, table = self.model.frame_count, self.model.table
         assert table is not None
-        if fraction > 0 or level == 0:
-            return
-        nodes = (self._tree.depths == level).nonzero()[:, 0]
-        parents = self._tree.parents[nodes]
-        frames = self.model.frame_count
-        node, parent = (nodes // frames, nodes % frames), (parents // frames, parents % frames)
-        shift = self._centres[nodes] - self._centres[parents]
-        table.translations[node] = table.translations[parent] + shift[:, None]
-        table.quats[node] = table.quats[parent]
+        for depth in range(before + 1, level + 1):
+            nodes = (self._tree.depths == depth).nonzero()[:, 0]
+            parents = self._tree.parents[nodes]
+            node, parent = (nodes // frames, nodes % frames), (parents // frames, parents % frames)
+            shift = self._centres[nodes] - self._centres[parents]
+            table.translations[node] = table.translations[parent] + shift[:, None]
+            table.quats[node] = table.quats[parent]
 
     @cached_property
     def _centres(self) -> Tensor:

@@ -12,9 +12,8 @@ from dimo_ns.training.tracking import Tree
 def tree_position(moment: Moment, tree: Tree) -> tuple[int, float]:
     """Depth of the tree that a step of the tracking phase works on, and how far it has come there, in [0, 1)."""
     levels = int(tree.depths.max()) + 1
-    per_level = max(1, moment.length // levels)
-    level = min(moment.step // per_level, levels - 1)
-    return level, min((moment.step - level * per_level) / per_level, 1.0 - 1e-6)
+    level, rest = divmod(moment.step * levels, moment.length)
+    return level, rest / moment.length
 
 
 def draw_request(
@@ -41,15 +40,17 @@ def draw_request(
         chosen = [rng.permutation(len(available)) for _ in range(-(-phase.motions // len(available)))]
         motions = np.concatenate(chosen)[: phase.motions]
         pairs = np.concatenate([
-            [(m, t) for t in rng.choice(np.flatnonzero(available[m].any(-1)), phase.times)] for m in motions
+            [(m, t) for t in _choose(rng, np.flatnonzero(available[m].any(-1)), phase.times)] for m in motions
         ])  # fmt: skip
     pairs = pairs[available[pairs[:, 0], pairs[:, 1]].any(-1)]
+    if not len(pairs):
+        pairs = np.zeros((1, 2), np.int64)  # a level of frames that no view has: the reference frame stands in
     views = np.stack([_choose(rng, np.flatnonzero(available[m, t]), phase.views) for m, t in pairs])
     return _request(pairs, views, size)
 
 
-def _choose(rng: np.random.Generator, views: np.ndarray, count: int) -> np.ndarray:
-    return rng.choice(views, count, replace=len(views) < count)
+def _choose(rng: np.random.Generator, ids: np.ndarray, count: int) -> np.ndarray:
+    return rng.choice(ids, count, replace=len(ids) < count)
 
 
 def _request(pairs: np.ndarray, views: np.ndarray, size: tuple[int, int]) -> Request:

@@ -69,6 +69,8 @@ class ResumablePipeline(Protocol):
 
     length: int
     """Steps of its recipe."""
+    phase: str
+    """What the present step is doing, in a word or two."""
 
     def manifest(self) -> dict[str, Any]:
         """`motions` (list of names, in order) and `dataset_hash`; plain values."""
@@ -213,7 +215,8 @@ class DimoTrainer(Trainer):
         rate = (step - last_step) / (now - since)
         end = self.config.max_num_iterations
         left = time.strftime("%H:%M:%S", time.gmtime((end - step) / max(rate, 1e-9)))
-        line = f"step {step}/{end} ({step / end:.0%})  loss {float(loss):.4f}  {rate:.1f} steps/s  {left} left"
+        phase = cast(ResumablePipeline, self.pipeline).phase
+        line = f"{phase:<14} step {step}/{end} ({step / end:.0%})  loss {float(loss):.4f}  {rate:.1f} steps/s  {left} left"
         CONSOLE.print(f"{line:<100}", end="\r" if CONSOLE.is_terminal else "\n", highlight=False)
 
     def _after_train(self) -> None:

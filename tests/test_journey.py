@@ -1,0 +1,124 @@
+"""What a user does, end to end, with nerfstudio's own commands: train, stop, go on, evaluate, render, export."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import tyro
+from nerfstudio.scripts import eval as ns_eval
+from nerfstudio.scripts import render as ns_render
+from nerfstudio.scripts import train as ns_train
+from nerfstudio.utils import writer
+
+from dimo_ns.core.geometry import orbit_c2w
+from dimo_ns.data.creature import write_sample
+from dimo_ns.data.creature.motions import CLIPS
+
+LENGTH = "0.006"  # of the laptop's recipe: 60 steps or so, through all of its phases
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two training motions and a held-out one of the sample animal, small."""
+    path = tmp_path_factory.mktemp("data") / "animal"
+    names = ("walk", "jump", "wave")
+    write_sample(path, size=48, clips=[clip for clip in CLIPS if clip.name in names])
+    return path
+
+
+def train(dataset: Path, out: Path, *extra: str) -> Path:
+    """ns-train in this process; the folder of the run."""
+    writer.EVENT_WRITERS.clear()
+    arguments = ["dimo-laptop", "--data", str(dataset), "--output-dir", str(out), "--vis", "tensorboard"]
+    arguments += ["--experiment-name", "e", "--timestamp", "t", "--pipeline.model.length", LENGTH, *extra]
+    ns_train.main(tyro.cli(ns_train.AnnotatedBaseConfigUnion, args=arguments))
+    return out / "e" / "dimo-laptop" / "t"
+
+
+@pytest.fixture(scope="module")
+def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(dataset, tmp_path_factory.mktemp("run"))
+
+
+def parameters(run: Path) -> dict[str, torch.Tensor]:
+    newest = max((run / "nerfstudio_models").glob("*.ckpt"))
+    return torch.load(newest, weights_only=True)["pipeline"]
+
+
+def test_a_run_that_was_stopped_in_any_phase_ends_as_one_that_was_not(dataset: Path, run: Path, tmp_path: Path):
+    whole = parameters(run)
+    # The steps at which it stops lie in four phases: before, while and after frames are tracked, and in the joint one.
+    for number, stops in enumerate((("2", "9"), ("20", "48"))):
+        out = tmp_path / str(number)
+        checkpoints = train(dataset, out, "--max-num-iterations", stops[0]) / "nerfstudio_models"
+        train(dataset, out, "--load-dir", str(checkpoints), "--max-num-iterations", stops[1])
+        parts = parameters(train(dataset, out, "--load-dir", str(checkpoints)))
+        assert parts.keys() == whole.keys()
+        for name, value in whole.items():
+            assert torch.equal(parts[name], value), name
+
+
+def test_ns_eval_writes_every_figure(run: Path, tmp_path: Path):
+    out = tmp_path / "figures.json"
+    ns_eval.ComputePSNR(load_config=run / "config.yml", output_path=out).main()
+    results = json.loads(out.read_text())["results"]
+    assert {"psnr", "ssim", "fps", "foreground_psnr", "motions", "views", "track_error_percent"} <= results.keys()
+    assert set(results["motions"]) == {"walk", "jump"}
+    assert results["still"]["first_frame"]["psnr"] > results["still"]["first_motion"]["psnr"]
+    assert len(results["dataset_hash"]) == 64
+
+
+def test_ns_render_renders_the_dataset_and_camera_paths_of_a_chosen_motion(run: Path, tmp_path: Path):
+    config = run / "config.yml"
+    ns_render.DatasetRender(load_config=config, output_path=tmp_path / "set", rendered_output_names=["rgb"]).main()
+    assert len(list((tmp_path / "set" / "test" / "rgb").rglob("*.jpg"))) == 2 * 4 * 6
+
+    camera = orbit_c2w(torch.tensor(30.0), torch.tensor(10.0), 2.0).flatten().tolist()
+    frames = [{"camera_to_world": camera, "fov": 34, "aspect": 1, "render_time": t} for t in (0.0, 0.5)]
+    path = tmp_path / "path.json"
+    path.write_text(json.dumps({
+        "camera_type": "perspective", "render_height": 32, "render_width": 32, "fps": 2, "seconds": 1,
+        "camera_path": frames,
+    }))  # fmt: skip
+    first_of_jump = 21 * 9
+    ns_render.RenderCameraPath(
+        load_config=config,
+        camera_path_filename=path,
+        output_path=tmp_path / "path",
+        output_format="images",
+        image_format="png",
+        camera_idx=first_of_jump,
+    ).main()
+    assert len(list((tmp_path / "path").glob("*.png"))) == 2
+
+
+def test_a_scene_leaves_the_run_and_poses_as_the_run_does(run: Path, tmp_path: Path):
+    from dimo_ns.export.scene import export_run, load_scene
+
+    scene, info = load_scene(export_run(run, tmp_path))
+    assert [motion["name"] for motion in info["motions"]] == ["walk", "jump"]
+    saved = parameters(run)
+    assert torch.equal(scene.gaussians.means, saved["_model.scene.gaussians.means"])
+    posed = scene.pose(scene.latents.mean(torch.tensor([0, 1])), torch.tensor([0.0, 0.5]))
+    assert posed.means.shape == (2, len(scene.gaussians), 3)
+    assert np.isfinite(posed.means.detach().numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--data", "/nowhere/at/all"], "/nowhere/at/all"),
+        (["--pipeline.datamanager.dataparser.motions", "wlak"], "no motion 'wlak'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_2(
+    dataset: Path, tmp_path: Path, arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit) as exit_info:
+        train(dataset, tmp_path, *arguments)
+    assert exit_info.value.code == 2
+    assert sentence in capsys.readouterr().err
+    assert "Traceback" not in sys.stderr.getvalue() if hasattr(sys.stderr, "getvalue") else True
