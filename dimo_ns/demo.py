@@ -7,7 +7,7 @@ import copy
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.progress import Progress
@@ -18,10 +18,10 @@ from dimo_ns.data.dataset import Dataset
 from dimo_ns.data.format import load
 from dimo_ns.export.scene import FILE, export_run
 from dimo_ns.training import checkpoint
+from dimo_ns.training.model import DimoModelConfig
 from dimo_ns.training.recipe import LAPTOP
 from dimo_ns.training.report import write_report
 from dimo_ns.training.trainer import DimoTrainerConfig
-
 
 LENGTH = 0.4
 """Of the recipe: enough to see it work, in minutes."""
@@ -62,7 +62,8 @@ def train(dataset: Dataset, out: Path) -> Path:
     config: DimoTrainerConfig = copy.deepcopy(dimo_laptop.config)  # pyright: ignore[reportAssignmentType]
     config.data = config.pipeline.datamanager.data = dataset.root
     config.output_dir, config.experiment_name, config.timestamp = out, "training", "demo"
-    config.vis, config.pipeline.model.length = "tensorboard", LENGTH
+    config.vis = "tensorboard"
+    cast(DimoModelConfig, config.pipeline.model).length = LENGTH
     folder, last = config.get_base_dir(), LAPTOP.scaled(LENGTH).length(len(dataset.train_motions)) - 1
     done = max(checkpoint.steps(config.get_checkpoint_dir()), default=None)
     if done is not None and done >= last:

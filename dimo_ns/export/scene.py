@@ -105,7 +105,7 @@ def export_run(run: Path, out: Path | None = None) -> Path:
 
     loaded = load_run(run)
     dataset = loaded.pipeline.datamanager.dataset
-    metrics = loaded.folder / "report" / "metrics.json"
+    report = loaded.folder / "report" / "metrics.json"
     info = {
         "object": dataset.object,
         "prompt": dataset.prompt,
@@ -121,8 +121,9 @@ def export_run(run: Path, out: Path | None = None) -> Path:
         "seed": loaded.manifest["seed"],
         "versions": loaded.manifest["versions"],
     }
-    if metrics.is_file():
-        info["metrics"] = json.loads(metrics.read_text())
+    metrics = json.loads(report.read_text()) if report.is_file() else {}
+    if metrics.get("step") == loaded.step:
+        info["metrics"] = metrics
     return save_scene(loaded.scene, info, (out or loaded.folder) / FILE)
 
 

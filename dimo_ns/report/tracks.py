@@ -14,7 +14,7 @@ from dimo_ns.core.geometry import farthest_points
 from dimo_ns.core.scene import Scene
 from dimo_ns.report import picture
 
-POINTS, PER_FRAME, PIXELS = 72, 4, 640
+POINTS, PER_FRAME, PIXELS = 60, 4, 640
 AZIMUTH, ELEVATION = 40.0, 18.0
 SKIN = 0.04
 """How far behind the rendered surface a key point counts as seen: most of them lie under it. World units."""
@@ -80,13 +80,22 @@ def _panel(axes, scene: Scene, motion: int, frames: int, viewmat: torch.Tensor, 
     segments = np.concatenate(lines)
     axes.add_collection(
         LineCollection(
-            list(segments), colors=np.concatenate(colours), linewidths=np.concatenate(widths), capstyle="round"
+            list(segments),
+            colors=np.concatenate(colours),
+            linewidths=np.concatenate(widths),
+            capstyle="round",
+            clip_on=False,
         )
     )
     heads = to_rgba_array([picture.TIME(1.0)] * len(shown))
     heads[:, 3] = np.where(seen[-1, shown], 1.0, HIDDEN)
     axes.scatter(
-        *(pixels[-1, shown, :2] - 0.5).T, s=5, c=heads, linewidths=0.3, edgecolors=[(1, 1, 1, a) for a in heads[:, 3]]
+        *(pixels[-1, shown, :2] - 0.5).T,
+        s=5,
+        c=heads,
+        clip_on=False,
+        linewidths=0.3,
+        edgecolors=[(1, 1, 1, a) for a in heads[:, 3]],
     )
     axes.set_xlim(-0.5, size[1] - 0.5)
     axes.set_ylim(size[0] - 0.5, -0.5)

@@ -74,6 +74,7 @@ def test_an_exported_run_poses_as_the_run_does(run: Path, tmp_path: Path):
     assert info["motions"][0]["prompt"] == "a thing that walks"
     assert [camera["name"] for camera in info["cameras"]] == ["view_00", "view_01", "test_00"]
     assert info["seed"] == 42
+    assert info["metrics"]["step"] == 10**6  # of the report that was written before
 
 
 def test_a_folder_without_a_run_is_said_to_be_one(tmp_path: Path):
