@@ -63,7 +63,7 @@ def step(pipeline: DimoPipeline, number: int) -> dict[str, float]:
     fields = ("means", "quats", "scales", "opacities", "colors")
     drawn = leaf(*(getattr(posed, name) for name in fields))
     gaussians = Gaussians(*drawn)
-    image, alpha, means2d = part("rasterize", lambda: model.render(gaussians, batch.viewmats, batch.Ks, (256, 256)))
+    image, alpha, _ = part("rasterize", lambda: model.render(gaussians, batch.viewmats, batch.Ks, (256, 256)))
     rendered = leaf(image, alpha)
 
     def loss() -> torch.Tensor:
@@ -75,7 +75,9 @@ def step(pipeline: DimoPipeline, number: int) -> dict[str, float]:
     part("rasterize", lambda: torch.autograd.backward([image, alpha], [r.grad for r in rendered]))
     outputs = [(getattr(posed, name), d.grad) for name, d in zip(fields, drawn, strict=True)]
     part("skin", lambda: torch.autograd.backward(*map(list, zip(*outputs, strict=True))))
-    part("decode", lambda: torch.autograd.backward([transforms.translations, transforms.quats], [m.grad for m in moved]))
+    part(
+        "decode", lambda: torch.autograd.backward([transforms.translations, transforms.quats], [m.grad for m in moved])
+    )
     optimizers = pipeline.optimizers
     part("optimizer", lambda: ([o.step() for o in optimizers.optimizers.values()], optimizers.zero_grad_all()))
     return spent

@@ -8,6 +8,8 @@ The transform of a key point is an affine map x -> R_j x + b_j with b_j = c_j + 
 points are turned into matrices; a Gaussian takes a weighted sum of four rows of one table.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -31,8 +33,9 @@ def skinning_weights(
     indices: Int[Tensor, "n j"],
 ) -> SkinningWeights:
     """Gaussian weights of the given neighbours; differentiable in means, key points and radii (world units)."""
-    squared = (means[:, None] - F.embedding(indices, keypoints)).square().sum(-1)
-    inverse = F.embedding(indices, torch.exp(-2 * log_radii)[:, None]).squeeze(-1)
+    flat = indices.flatten()
+    squared = (means[:, None] - keypoints.index_select(0, flat).unflatten(0, indices.shape)).square().sum(-1)
+    inverse = torch.exp(-2 * log_radii).index_select(0, flat).view(indices.shape)
     weights = torch.exp(-0.5 * squared * inverse) + 1e-7
     return SkinningWeights(indices, weights / weights.sum(-1, keepdim=True))
 
@@ -45,23 +48,38 @@ def skin(
     transforms: RigidTransforms,
 ) -> tuple[Float[Tensor, "b n 3"], Float[Tensor, "b n 4"]]:
     """Posed means and quats (wxyz, unit) of canonical Gaussians under B sets of key point transforms [b, k, ...]."""
-    batch, count = transforms.quats.shape[:2]
     rotations = quat_to_matrix(transforms.quats)
     offsets = keypoints + transforms.translations - (rotations @ keypoints[:, :, None]).squeeze(-1)
     affine = torch.cat([rotations, offsets[..., None]], -1).flatten(-2)  # [b, k, 12]
 
-    blended = weighted_rows(affine.transpose(0, 1).flatten(1), skinning.indices, skinning.weights)
+    work = faster.get(means.device.type, blend)
+    return work(means, quats, skinning.weights, affine, transforms.quats, skinning.indices)
+
+
+def blend(
+    means: Float[Tensor, "n 3"],
+    quats: Float[Tensor, "n 4"],
+    weights: Float[Tensor, "n j"],
+    affine: Float[Tensor, "b k 12"],
+    turns: Float[Tensor, "b k 4"],
+    indices: Int[Tensor, "n j"],
+) -> tuple[Float[Tensor, "b n 3"], Float[Tensor, "b n 4"]]:
+    """The weighted sums above: affine maps (rows of [3, 4]) applied to means, sign-aligned turns applied to quats."""
+    batch, count = turns.shape[:2]
+    blended = weighted_rows(affine.transpose(0, 1).flatten(1), indices, weights)
     blended = blended.view(len(means), batch, 3, 4).transpose(0, 1)
     posed_means = (blended[..., :3] * means[None, :, None, :]).sum(-1) + blended[..., 3]
 
     with torch.no_grad():
-        gathered = transforms.quats[:, skinning.indices]  # [b, n, j, 4]
-        signs = torch.where((gathered * gathered[:, :, :1]).sum(-1) < 0, -1.0, 1.0)
-    rows = skinning.indices + count * torch.arange(batch, device=means.device)[:, None, None]
-    turn = weighted_rows(
-        transforms.quats.flatten(0, 1), rows.flatten(0, 1), (skinning.weights * signs).flatten(0, 1)
-    ).unflatten(0, (batch, -1))
-    return posed_means, quat_multiply(F.normalize(turn, dim=-1), quats[None])
+        gathered = turns[:, indices]  # [b, n, j, 4]
+        signs = torch.where((gathered * gathered[:, :, :1]).sum(-1) < 0, -1.0, 1.0).to(weights)
+    rows = indices + count * torch.arange(batch, device=means.device)[:, None, None]
+    turn = weighted_rows(turns.flatten(0, 1), rows.flatten(0, 1), (weights * signs).flatten(0, 1))
+    return posed_means, quat_multiply(F.normalize(turn.unflatten(0, (batch, -1)), dim=-1), quats[None])
+
+
+faster: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {}
+"""Implementations of `blend` by device type that other packages offer; torch's own serves the rest."""
 
 
 def weighted_rows(

@@ -191,3 +191,7 @@ def _has_numba() -> bool:
 @functools.cache
 def _gsplat_max_alpha() -> float:
     return 0.999 if gsplat_version() < (1, 6) else 0.99
+
+
+if _has_numba():
+    from . import skinning  # noqa: F401 (offers the CPU kernel of core's skinning)

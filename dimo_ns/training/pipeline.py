@@ -123,6 +123,8 @@ class DimoPipeline(VanillaPipeline):
         self.eval()
         figures = evaluate(self.model, self.datamanager, output_path)
         self.train()
+        if step is not None:  # during training, for the event file, which holds single numbers
+            return {name: value for name, value in figures.items() if isinstance(value, float)}
         return figures
 
     # --- steps ------------------------------------------------------------------------------------------------------

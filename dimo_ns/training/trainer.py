@@ -216,7 +216,9 @@ class DimoTrainer(Trainer):
         end = self.config.max_num_iterations
         left = time.strftime("%H:%M:%S", time.gmtime((end - step) / max(rate, 1e-9)))
         phase = cast(ResumablePipeline, self.pipeline).phase
-        line = f"{phase:<14} step {step}/{end} ({step / end:.0%})  loss {float(loss):.4f}  {rate:.1f} steps/s  {left} left"
+        line = (
+            f"{phase:<14} step {step}/{end} ({step / end:.0%})  loss {float(loss):.4f}  {rate:.1f} steps/s  {left} left"
+        )
         CONSOLE.print(f"{line:<100}", end="\r" if CONSOLE.is_terminal else "\n", highlight=False)
 
     def _after_train(self) -> None:
