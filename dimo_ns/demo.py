@@ -23,7 +23,7 @@ from dimo_ns.training.recipe import LAPTOP
 from dimo_ns.training.report import write_report
 from dimo_ns.training.trainer import DimoTrainerConfig
 
-LENGTH = 0.4
+LENGTH = 0.75
 """Of the recipe: enough to see it work, in minutes."""
 
 

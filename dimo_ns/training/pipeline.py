@@ -27,6 +27,8 @@ from dimo_ns.training.tracking import connect, frame_distances, silhouette_centr
 
 REFRESH_EVERY = 100
 """Steps between two searches for the key points that carry each Gaussian."""
+POSTERIOR_LOGVAR = -6.0
+"""Of the latents when distillation begins: narrow against the unit variance among motions."""
 GAUSSIAN_GROUPS = {
     "means": "means",
     "quats": "quats",
@@ -328,7 +330,7 @@ class DimoPipeline(VanillaPipeline):
         u, s, _ = torch.linalg.svd(motions - motions.mean(0), full_matrices=False)
         kept = min(int((s > 1e-6 * s[0]).sum()), latents.mu.shape[1])
         latents.mu[:, :kept] = u[:, :kept] * math.sqrt(len(motions))
-        latents.logvar.fill_(-4.0)
+        latents.logvar.fill_(POSTERIOR_LOGVAR)
 
     def _begin_in_ball(self, moment: Moment) -> None:
         """The paper's first points."""

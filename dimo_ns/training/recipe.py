@@ -166,12 +166,12 @@ LAPTOP = Recipe(
             "trajectories", "table", 600, steps_per_motion=120, motions=8, times=1, sizes=((0.0, 128), (0.25, 256)),
             lr={**gaussian_rates(1.0, 0.1), "radii": (5e-3, 5e-4), "translations": (2e-3, 2e-4),
                 "rotations": (6e-3, 6e-4)}, smoothing=(0.5,),
-            weights=Weights(l1=1.0, mask=0.5, arap=0.05, arap_robust=0.1, acceleration=0.05),
+            weights=Weights(l1=1.0, mask=0.5, arap=0.05, arap_robust=0.1, acceleration=0.005),
             density=Density(grow_at=(0.15, 0.3, 0.45), target=10000, prune_at=(0.15, 0.3, 0.45, 0.8)),
         ),
         Phase(
-            "distill", "coordinates", 2500, steps_per_motion=100, begin="distill",
-            lr={"decoder": (2e-3, 2e-6), "latents": (5e-3, 5e-6)}, weights=Weights(mse=1.0, kl=1e-5),
+            "distill", "coordinates", 5000, steps_per_motion=100, begin="distill",
+            lr={"decoder": (4e-3, 1e-4), "latents": (5e-3, 5e-6)}, weights=Weights(mse=1.0, kl=1e-5),
         ),
         Phase(
             "joint", "decoder", 300, steps_per_motion=100, motions=8, times=1,

@@ -1,0 +1,61 @@
+"""What sharing one model costs: all motions of a dataset together against one model for each, by the same recipe with
+the same steps per motion.
+
+    python benchmarks/joint_vs_single.py DATASET RUN      # RUN: a finished dimo-laptop run on all motions
+
+Every phase of a single model is as long as the joint run's, divided by the number of motions (the static first phase
+is as long as it was). Prints held-out PSNR per motion, joint and single.
+"""
+
+import argparse
+import copy
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from dimo_ns.config import dimo_laptop
+from dimo_ns.training import model as training_model
+from dimo_ns.training.evaluation import evaluate
+from dimo_ns.training.recipe import LAPTOP, Recipe
+from dimo_ns.training.runs import load_run
+
+
+def shared_out(recipe: Recipe, motions: int) -> Recipe:
+    """The recipe of one of so many models."""
+    first, *others = recipe.phases
+    return replace(
+        recipe,
+        phases=(first, *(replace(p, steps=p.length(motions) // motions, steps_per_motion=0) for p in others)),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("run", type=Path)
+    arguments = parser.parse_args()
+
+    joint = load_run(arguments.run).pipeline
+    together = evaluate(joint.model, joint.datamanager, None)["motions"]
+    names = joint.model.motion_names
+    training_model.LAPTOP = shared_out(LAPTOP, len(names))
+    alone = {}
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            config = copy.deepcopy(dimo_laptop.config)
+            config.data = config.pipeline.datamanager.data = arguments.dataset
+            config.pipeline.datamanager.dataparser.motions = (name,)
+            config.output_dir, config.vis, config.timestamp = Path(folder), "tensorboard", "t"
+            trainer = config.setup(local_rank=0, world_size=1)
+            trainer.setup()
+            trainer.train()
+            alone[name] = evaluate(trainer.pipeline.model, trainer.pipeline.datamanager, None)["motions"][name]
+        print(f"{name:12} joint {together[name]['psnr']:6.2f} dB   single {alone[name]['psnr']:6.2f} dB", flush=True)
+    means = [np.mean([figures[name]["psnr"] for name in names]) for figures in (together, alone)]
+    print(f"{'mean':12} joint {means[0]:6.2f} dB   single {means[1]:6.2f} dB   {len(names)} motions")
+
+
+if __name__ == "__main__":
+    main()
