@@ -1,4 +1,4 @@
-"""Lets torchvision's CUDA-linked wheel be imported beside a CPU-only torch. Copied into .venv by `.ci/setup`, where needed.
+"""Lets a CUDA-linked torchvision be imported beside a CPU-only torch; `.ci/setup` copies it into .venv where needed.
 
 The wheel's compiled library does not load there, so torchvision fails while registering fake kernels for operators
 that nobody declared. Declaring them is enough: nerfstudio uses none of them. Nothing happens, and torch is not

@@ -3,10 +3,11 @@
     TORCH_CUDA_ARCH_LIST=9.0 python benchmarks/gpu.py        # minutes, most of them gsplat's first compilation
 
 Needs torch and gsplat only. 1: one scene rendered by gsplat on CUDA and by our CPU backend, images and gradients.
-2: the paper's joint step (4 motions x 2 times x 2 views at 512, 102,400 Gaussians, 512 key points), with its MLP decoder
+2: the paper's joint step (4 motions x 2 times x 2 views at 512, 102,400 Gaussians, 512 key points), with its decoder
 and with the low-rank one: milliseconds of each part, steps per second, peak memory.
 """
 
+import itertools
 import math
 import statistics
 import sys
@@ -86,7 +87,7 @@ def step(scene: Scene, optimizer: torch.optim.Optimizer, edges: torch.Tensor, da
     optimizer.zero_grad()
     marks[6].record()
     torch.cuda.synchronize()
-    return [a.elapsed_time(b) for a, b in zip(marks[:-1], marks[1:], strict=True)]
+    return [a.elapsed_time(b) for a, b in itertools.pairwise(marks)]
 
 
 def speed(kind: str) -> None:

@@ -307,6 +307,17 @@ def load(typing, array, index):
     return _vector(array, types.intp), generate
 
 
+@intrinsic
+def store(typing, array, index, vector):
+    """array.flat[index : index + LANES] = vector."""
+
+    def generate(context, builder, sig, args):
+        _store(context, builder, sig.args[0], *args)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
 @intrinsic(prefer_literal=True)
 def stack(typing, size):
     """Room for ``size`` vectors (a compile-time constant) in the function's frame."""

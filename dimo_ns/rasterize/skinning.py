@@ -13,33 +13,42 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..core import skinning
-from .jit import kernel
+from .jit import inlined, kernel
 from .pool import parallel_for
+from .simd import LANES, broadcast, get, load, put, stack, store, store_sums
 
 _SLABS = 8
+_NEIGHBOURS = skinning.NEIGHBOURS
+_SIGNS = np.ones((2, 16), np.float32)  # row 1 turns a quaternion round
+_SIGNS[1, 12:] = -1
+
+
+@inlined
+def _blended(rows, b, n, indices, weights, signs, turned, blend):
+    """blend = sum_j w_j rows[b, k_j], quaternions in the half-space of the first; turned[j] = 16 where j's was not."""
+    first, count = indices[n, 0], rows.shape[1]
+    for j in range(_NEIGHBOURS):
+        k = indices[n, j]
+        agree = np.float32(0)
+        for c in range(12, 16):
+            agree += rows[b, first, c] * rows[b, k, c]
+        turned[j] = 16 if agree < 0 else 0
+    for v in range(0, 16, LANES):
+        total = broadcast(np.float32(0))
+        for j in range(_NEIGHBOURS):
+            row = load(rows, (b * count + indices[n, j]) * 16 + v)
+            total = total + load(signs, turned[j] + v) * row * weights[n, j]
+        store(blend, v, total)
 
 
 @kernel
-def _forward(n0, n1, means, quats, indices, weights, rows, out_means, out_quats):
-    batch, neighbours = rows.shape[0], indices.shape[1]
-    blend = np.empty(16, np.float32)
-    sign = np.ones(16, np.float32)
+def _forward(n0, n1, means, quats, indices, weights, rows, signs, out_means, out_quats):
+    blend, turned = np.empty(16, np.float32), np.empty(_NEIGHBOURS, np.int64)
     for n in range(n0, n1):
         x, y, z = means[n, 0], means[n, 1], means[n, 2]
         qw, qx, qy, qz = quats[n, 0], quats[n, 1], quats[n, 2], quats[n, 3]
-        first = indices[n, 0]
-        for b in range(batch):
-            for c in range(16):
-                blend[c] = weights[n, 0] * rows[b, first, c]
-            for j in range(1, neighbours):
-                k, w = indices[n, j], weights[n, j]
-                agree = np.float32(0)
-                for c in range(12, 16):
-                    agree += rows[b, first, c] * rows[b, k, c]
-                for c in range(12, 16):
-                    sign[c] = np.float32(-1) if agree < 0 else np.float32(1)
-                for c in range(16):
-                    blend[c] += w * sign[c] * rows[b, k, c]
+        for b in range(rows.shape[0]):
+            _blended(rows, b, n, indices, weights, signs, turned, blend)
             for i in range(3):
                 out_means[b, n, i] = blend[4 * i] * x + blend[4 * i + 1] * y + blend[4 * i + 2] * z + blend[4 * i + 3]
             tw, tx, ty, tz = blend[12], blend[13], blend[14], blend[15]
@@ -52,38 +61,25 @@ def _forward(n0, n1, means, quats, indices, weights, rows, out_means, out_quats)
 
 @kernel
 def _backward(
-    s0, s1, means, quats, indices, weights, rows, v_means, v_quats, g_means, g_quats, g_weights, g_rows
+    s0, s1, means, quats, indices, weights, rows, signs, v_means, v_quats, g_means, g_quats, g_weights, g_rows
 ):  # fmt: skip
     """Slabs s0..s1; g_rows [slabs, b, k, 16] is zero at the start."""
-    count, batch, neighbours = means.shape[0], rows.shape[0], indices.shape[1]
-    blend = np.empty(16, np.float32)
+    total, batch, count = means.shape[0], rows.shape[0], rows.shape[1]
+    blend, turned = np.empty(16, np.float32), np.empty(_NEIGHBOURS, np.int64)
     g = np.empty(16, np.float32)
-    sign = np.ones(16, np.float32)
-    signs = np.empty(neighbours, np.float32)
-    size = (count + g_rows.shape[0] - 1) // g_rows.shape[0]
+    along_row = stack(4)
+    size = (total + g_rows.shape[0] - 1) // g_rows.shape[0]
     for slab in range(s0, s1):
-        for n in range(slab * size, min((slab + 1) * size, count)):
+        for n in range(slab * size, min((slab + 1) * size, total)):
             x, y, z = means[n, 0], means[n, 1], means[n, 2]
             qw, qx, qy, qz = quats[n, 0], quats[n, 1], quats[n, 2], quats[n, 3]
-            first = indices[n, 0]
             gx, gy, gz = np.float32(0), np.float32(0), np.float32(0)
             hw, hx, hy, hz = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
-            for j in range(neighbours):
-                g_weights[n, j] = 0
+            for j in range(_NEIGHBOURS):
+                put(along_row, j, broadcast(np.float32(0)))
             for b in range(batch):
                 vx, vy, vz = v_means[b, n, 0], v_means[b, n, 1], v_means[b, n, 2]
-                for c in range(16):
-                    blend[c] = 0
-                for j in range(neighbours):
-                    k, w = indices[n, j], weights[n, j]
-                    agree = np.float32(0)
-                    for c in range(12, 16):
-                        agree += rows[b, first, c] * rows[b, k, c]
-                    signs[j] = np.float32(-1) if agree < 0 else np.float32(1)
-                    for c in range(12, 16):
-                        sign[c] = signs[j]
-                    for c in range(16):
-                        blend[c] += w * sign[c] * rows[b, k, c]
+                _blended(rows, b, n, indices, weights, signs, turned, blend)
                 gx += blend[0] * vx + blend[4] * vy + blend[8] * vz
                 gy += blend[1] * vx + blend[5] * vy + blend[9] * vz
                 gz += blend[2] * vx + blend[6] * vy + blend[10] * vz
@@ -106,16 +102,22 @@ def _backward(
                 g[8], g[9], g[10], g[11] = vz * x, vz * y, vz * z, vz
                 g[12], g[13] = scale * (uw - along * tw), scale * (ux - along * tx)
                 g[14], g[15] = scale * (uy - along * ty), scale * (uz - along * tz)
-                for j in range(neighbours):
-                    k, w = indices[n, j], weights[n, j]
-                    for c in range(12, 16):
-                        sign[c] = signs[j]
-                    along_row = np.float32(0)
-                    for c in range(16):
-                        pull = sign[c] * g[c]
-                        along_row += pull * rows[b, k, c]
-                        g_rows[slab, b, k, c] += w * pull
-                    g_weights[n, j] += along_row
+                for v in range(0, 16, LANES):
+                    pull = load(g, v)
+                    for j in range(_NEIGHBOURS):
+                        k = indices[n, j]
+                        signed = load(signs, turned[j] + v) * pull
+                        put(along_row, j, get(along_row, j) + signed * load(rows, (b * count + k) * 16 + v))
+                        place = ((slab * batch + b) * count + k) * 16 + v
+                        store(g_rows, place, load(g_rows, place) + signed * weights[n, j])
+            store_sums(
+                g_weights,
+                n * _NEIGHBOURS,
+                get(along_row, 0),
+                get(along_row, 1),
+                get(along_row, 2),
+                get(along_row, 3),
+            )
             g_means[n, 0], g_means[n, 1], g_means[n, 2] = gx, gy, gz
             g_quats[n, 0], g_quats[n, 1], g_quats[n, 2], g_quats[n, 3] = hw, hx, hy, hz
 
@@ -127,8 +129,8 @@ class _Blend(torch.autograd.Function):
         tensors = [t.detach().contiguous() for t in (means, quats, indices, weights, rows)]
         batch, count = len(rows), len(means)
         posed, turned = torch.empty(batch, count, 3), torch.empty(batch, count, 4)
-        arrays = [t.numpy() for t in (*tensors, posed, turned)]
-        parallel_for(_forward, count, *arrays, grain=512)
+        arrays = [t.numpy() for t in tensors]
+        parallel_for(_forward, count, *arrays, _SIGNS, posed.numpy(), turned.numpy(), grain=512)
         ctx.save_for_backward(*tensors)
         return posed, turned
 
@@ -138,8 +140,9 @@ class _Blend(torch.autograd.Function):
         means, quats, indices, weights, rows = ctx.saved_tensors
         g_means, g_quats, g_weights = (torch.empty_like(t) for t in (means, quats, weights))
         g_rows = torch.zeros(_SLABS, *rows.shape)
-        tensors = (means, quats, indices, weights, rows, v_means.contiguous(), v_quats.contiguous())
-        parallel_for(_backward, _SLABS, *(t.numpy() for t in (*tensors, g_means, g_quats, g_weights, g_rows)))
+        inputs = [t.numpy() for t in (means, quats, indices, weights, rows)]
+        outputs = [t.numpy() for t in (v_means.contiguous(), v_quats.contiguous(), g_means, g_quats, g_weights, g_rows)]
+        parallel_for(_backward, _SLABS, *inputs, _SIGNS, *outputs)
         total = g_rows.sum(0)
         return g_means, g_quats, g_weights, total[..., :12], total[..., 12:], None
 
@@ -147,8 +150,8 @@ class _Blend(torch.autograd.Function):
 def blend(
     means: Tensor, quats: Tensor, weights: Tensor, affine: Tensor, turns: Tensor, indices: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """See `dimo_ns.core.skinning.blend`; float32 on the CPU."""
-    if means.dtype != torch.float32:
+    """See `dimo_ns.core.skinning.blend`; float32, four neighbours; torch does the rest."""
+    if means.dtype != torch.float32 or indices.shape[1] != _NEIGHBOURS:
         return skinning.blend(means, quats, weights, affine, turns, indices)
     return _Blend.apply(means, quats, weights, affine, turns, indices)  # pyright: ignore[reportReturnType]
 

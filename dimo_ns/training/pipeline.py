@@ -19,6 +19,7 @@ from dimo_ns.core.geometry import farthest_points, nearest_neighbours
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.training import density
 from dimo_ns.training.datamanager import DimoDataManager, DimoDataManagerConfig, Request
+from dimo_ns.training.evaluation import evaluate
 from dimo_ns.training.initialize import gaussians_in_ball, gaussians_on, hull_surface
 from dimo_ns.training.model import NEIGHBOURS, DimoModel, DimoModelConfig
 from dimo_ns.training.recipe import Moment
@@ -119,9 +120,7 @@ class DimoPipeline(VanillaPipeline):
     def get_average_eval_image_metrics(
         self, step: int | None = None, output_path: Path | None = None, get_std: bool = False
     ) -> dict[str, Any]:
-        """All figures of docs/evaluation: over all test views and frames, per motion and per view, with baselines."""
-        from dimo_ns.training.evaluation import evaluate
-
+        """All figures of `evaluate`: over all test views and frames, per motion and per view, with baselines."""
         self.eval()
         figures = evaluate(self.model, self.datamanager, output_path)
         self.train()
