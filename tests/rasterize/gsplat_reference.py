@@ -45,13 +45,18 @@ def _accumulate_along_rays(weights: Tensor, values: Tensor | None, ray_indices: 
     return values.new_zeros(n_rays, values.shape[1]).index_add(0, ray_indices, values)
 
 
-def load() -> types.ModuleType:
-    """gsplat.cuda._torch_impl, with the stand-ins for nerfacc in place."""
+def nerfacc_on_cpu() -> types.ModuleType:
+    """What `accumulate` imports as nerfacc when it is called."""
     nerfacc = types.ModuleType("nerfacc")
     vars(nerfacc).update(
         render_weight_from_alpha=_render_weight_from_alpha, accumulate_along_rays=_accumulate_along_rays
     )
-    sys.modules.setdefault("nerfacc", nerfacc)
+    return nerfacc
+
+
+def load() -> types.ModuleType:
+    """gsplat.cuda._torch_impl, with the stand-ins in place unless nerfacc itself was imported before."""
+    sys.modules.setdefault("nerfacc", nerfacc_on_cpu())
     with no_compiler():
         import gsplat.cuda._torch_impl as implementation
     return implementation
