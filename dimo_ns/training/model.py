@@ -35,11 +35,10 @@ class DimoModelConfig(ModelConfig):
 
     _target: type = field(default_factory=lambda: DimoModel)
     recipe: Literal["paper", "laptop"] = "paper"
-    """paper: the recipe of the paper. laptop: explicit trajectories first, minutes on two cores."""
+    """paper: the recipe of the paper, with its decoder. laptop: explicit trajectories first, then a low-rank decoder;
+    minutes on two cores."""
     length: float = 1.0
     """Multiplies the number of steps of every phase."""
-    decoder: Literal["recipe", "mlp", "low_rank"] = "recipe"
-    """The motion decoder; recipe: the one that the recipe names."""
     latent_dim: int = 32
     """Numbers in a motion's latent code."""
     enable_collider: bool = False
@@ -67,8 +66,9 @@ class DimoModel(Model):
         self.motion_names = [motion.name for motion in metadata["motions"]]
         self.frame_count: int = metadata["dataset"].frames
         motions, keypoints, dim = len(self.motion_names), recipe.keypoints, self.config.latent_dim
-        kind = recipe.decoder if self.config.decoder == "recipe" else self.config.decoder
-        decoder = MLPDecoder(dim) if kind == "mlp" else LowRankDecoder(keypoints, dim, recipe.rank, recipe.width)
+        decoder = (
+            MLPDecoder(dim) if recipe.decoder == "mlp" else LowRankDecoder(keypoints, dim, recipe.rank, recipe.width)
+        )
         self.scene = Scene(
             MotionLatents(motions, dim),
             decoder,
