@@ -16,12 +16,13 @@ Curve = tuple[np.ndarray, np.ndarray]
 
 def read_scalars(folder: Path) -> dict[str, Curve]:
     """All scalars in the tensorboard files of a run; where a step was logged again after a resumption, the last one."""
-    curves: dict[str, dict[int, float]] = {}
-    for file in sorted(folder.glob("events.out.tfevents.*")):
+    logged: dict[str, list[tuple[float, int, float]]] = {}
+    for file in folder.glob("events.out.tfevents.*"):
         events = EventAccumulator(str(file), size_guidance={"scalars": 0}).Reload()
         for tag in events.Tags()["scalars"]:
-            curves.setdefault(tag, {}).update({e.step: e.value for e in events.Scalars(tag)})
-    return {tag: (np.array(sorted(c)), np.array([c[s] for s in sorted(c)])) for tag, c in curves.items()}
+            logged.setdefault(tag, []).extend((e.wall_time, e.step, e.value) for e in events.Scalars(tag))
+    newest = {tag: {step: value for _, step, value in sorted(rows)} for tag, rows in logged.items()}
+    return {tag: (np.array(sorted(c)), np.array([c[s] for s in sorted(c)])) for tag, c in newest.items()}
 
 
 def curves(scalars: dict[str, Curve], phases: list[tuple[str, int]], path: Path) -> Path:
