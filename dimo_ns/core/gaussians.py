@@ -72,7 +72,7 @@ def init_around_keypoints(
     opacity: float = 0.1,
     generator: torch.Generator | None = None,
 ) -> CanonicalGaussians:
-    """The adaptive init (METHOD: SC4D's): points uniform in a ball of each key point's own radius, drawn separately
+    """The adaptive init (after SC4D): points uniform in a ball of each key point's own radius, drawn separately
     for every key point; isotropic, as large as a ball of that many points is wide apart."""
     count = len(keypoints)
     direction = F.normalize(torch.randn(count, per_keypoint, 3, generator=generator), dim=-1).to(keypoints)

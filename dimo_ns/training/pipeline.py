@@ -267,6 +267,11 @@ class DimoPipeline(VanillaPipeline):
                 rgba[row, views] = images[0].float() / 255
         return rgba.to(self.device), available.float().to(self.device), manager.intrinsics(size)
 
+    def _thumbnails(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Every frame of every motion, small, by (motion, frame); see `_all_frames`."""
+        motions, frames = range(len(self.model.motion_names)), range(self.model.frame_count)
+        return self._all_frames(64, [(m, f) for m in motions for f in frames])
+
     def _begin_on_hull(self, moment: Moment) -> None:
         """Gaussians on the visual hull of the reference frame: frame 0 of the first motion."""
         rgba, _, Ks = self._all_frames(256, [(0, 0)])
@@ -287,8 +292,7 @@ class DimoPipeline(VanillaPipeline):
         edges = connect(chosen, reference[0, ..., 3], self.datamanager.viewmats, sharp_Ks, NEIGHBOURS)
         self._place_keypoints(chosen, 0.7 * spacing(chosen), edges)
 
-        motions = len(model.motion_names)
-        rgba, available, Ks = self._all_frames(64, [(m, f) for m in range(motions) for f in range(model.frame_count)])
+        rgba, available, Ks = self._thumbnails()
         tree = spanning_tree(frame_distances(rgba, available))
         model.parents, model.depths = tree.parents.to(self.device), tree.depths.to(self.device)
         self._tree = tree
@@ -311,8 +315,7 @@ class DimoPipeline(VanillaPipeline):
 
     @cached_property
     def _centres(self) -> Tensor:
-        motions, frames = len(self.model.motion_names), self.model.frame_count
-        rgba, available, Ks = self._all_frames(64, [(m, f) for m in range(motions) for f in range(frames)])
+        rgba, available, Ks = self._thumbnails()
         return triangulate(silhouette_centres(rgba[..., 3]), self.datamanager.viewmats, Ks, available)
 
     @torch.no_grad()
