@@ -42,17 +42,19 @@ def main() -> None:
     names = joint.model.motion_names
     training_model.LAPTOP = shared_out(LAPTOP, len(names))
     alone = {}
-    for name in names:
-        with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:  # of all, since the event files are written from other threads
+        for name in names:
             config = copy.deepcopy(dimo_laptop.config)
             config.data = config.pipeline.datamanager.data = arguments.dataset
             config.pipeline.datamanager.dataparser.motions = (name,)
-            config.output_dir, config.vis, config.timestamp = Path(folder), "tensorboard", "t"
+            config.output_dir, config.vis, config.timestamp = Path(folder), "tensorboard", name
             trainer = config.setup(local_rank=0, world_size=1)
             trainer.setup()
             trainer.train()
             alone[name] = evaluate(trainer.pipeline.model, trainer.pipeline.datamanager, None)["motions"][name]
-        print(f"{name:12} joint {together[name]['psnr']:6.2f} dB   single {alone[name]['psnr']:6.2f} dB", flush=True)
+            print(
+                f"{name:12} joint {together[name]['psnr']:6.2f} dB   single {alone[name]['psnr']:6.2f} dB", flush=True
+            )
     means = [np.mean([figures[name]["psnr"] for name in names]) for figures in (together, alone)]
     print(f"{'mean':12} joint {means[0]:6.2f} dB   single {means[1]:6.2f} dB   {len(names)} motions")
 

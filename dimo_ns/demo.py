@@ -16,7 +16,8 @@ from dimo_ns.config import dimo_laptop
 from dimo_ns.data.creature import write_sample
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.data.format import load
-from dimo_ns.export.scene import FILE, export_run
+from dimo_ns.export.scene import export_run
+from dimo_ns.space.file import FILE
 from dimo_ns.training import checkpoint
 from dimo_ns.training.model import DimoModelConfig
 from dimo_ns.training.recipe import LAPTOP

@@ -123,7 +123,8 @@ def test_ns_render_renders_the_dataset_and_camera_paths_of_a_chosen_motion(run: 
 
 
 def test_a_scene_leaves_the_run_and_poses_as_the_run_does(run: Path, tmp_path: Path):
-    from dimo_ns.export.scene import export_run, load_scene
+    from dimo_ns.export.scene import export_run
+    from dimo_ns.space.file import load_scene
 
     scene, info = load_scene(export_run(run, tmp_path))
     assert [motion["name"] for motion in info["motions"]] == ["walk", "jump"]

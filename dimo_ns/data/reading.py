@@ -45,7 +45,7 @@ def read_motions(root: Path) -> MotionsFile:
     fps = data.number("playback_fps" if "playback_fps" in data.values else "fps", PLAYBACK_FPS)
     if fps <= 0:
         raise data.error("fps", "a positive number")
-    motions = tuple(_motion(entry, frames, fps) for entry in data.entries("motions"))
+    motions = tuple(read_motion(entry, frames, fps) for entry in data.entries("motions"))
     check_unique([m.name for m in motions], f"{root / 'motions.json'} names two motions")
     if not any(m.split == "train" for m in motions):
         raise DimoError(f"{root / 'motions.json'} has no motion with split 'train'; at least one is needed.")
@@ -66,14 +66,15 @@ def read_motions(root: Path) -> MotionsFile:
 def read_cameras(root: Path) -> tuple[View, ...]:
     """Reads and checks <root>/cameras.json. Raises DimoError."""
     data = read_json(root, "cameras.json")
-    views = tuple(_view(entry, data) for entry in data.entries("views"))
+    views = tuple(read_view(entry, data) for entry in data.entries("views"))
     check_unique([v.name for v in views], f"{root / 'cameras.json'} names two views")
     if not any(v.split == "train" for v in views):
         raise DimoError(f"{root / 'cameras.json'} has no view with split 'train'; at least one is needed.")
     return views
 
 
-def _motion(entry: Fields, frames: int, fps: float) -> Motion:
+def read_motion(entry: Fields, frames: int, fps: float) -> Motion:
+    """A motion of so many frames from its JSON object. Raises DimoError."""
     name = entry.name()
     if entry.integer("frames", 1, MAX_FRAMES, frames) != frames:
         raise entry.error("frames", f"{frames}, as for the whole dataset")
@@ -92,7 +93,8 @@ def _motion(entry: Fields, frames: int, fps: float) -> Motion:
     )
 
 
-def _view(entry: Fields, top: Fields) -> View:
+def read_view(entry: Fields, top: Fields) -> View:
+    """A camera from its JSON object, and from `top` what all cameras share. Raises DimoError."""
     name, split = entry.name(), entry.choice("split", ("train", "test"))
     merged = Fields({**top.values, **entry.values}, entry.where)
     w, h = merged.integer("w", 1, MAX_PIXELS), merged.integer("h", 1, MAX_PIXELS)

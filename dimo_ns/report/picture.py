@@ -1,6 +1,6 @@
 """What all pictures share: rendering a Scene over white, cameras that frame it, type and colours."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dimo_ns.core.geometry import orbit_c2w, viewmats_from_c2w
 from dimo_ns.core.scene import Scene
+from dimo_ns.core.types import Gaussians, RigidTransforms
 from dimo_ns.rasterize import rasterization
 
 RADIUS = 2.0
@@ -68,24 +69,22 @@ def save(figure: Figure, path: Path) -> Path:
 
 @torch.no_grad()
 def render(
-    scene: Scene,
-    z: Float[Tensor, "b d"],
-    t: Float[Tensor, " b"],
+    posed: Gaussians,
     viewmats: Float[Tensor, "b 4 4"],
     Ks: Float[Tensor, "b 3 3"],
     size: tuple[int, int],
 ) -> tuple[UInt8[np.ndarray, "b h w 3"], Float[np.ndarray, "b h w"], Float[np.ndarray, "b h w"]]:
-    """The object under latents z at times t, each before its own camera: sRGB over white, alpha, depth (world units
-    along the camera's axis). `size` is (h, w)."""
-    posed, batch = scene.pose(z, t), len(t)
+    """Posed Gaussians, each pose before its own camera: sRGB over white, alpha, depth (world units along the camera's
+    axis). `size` is (h, w)."""
+    batch, device = len(posed.means), posed.means.device
     rendered, alpha, _ = rasterization(
         posed.means,
         posed.quats,
         posed.scales.expand(batch, -1, -1),
         posed.opacities.expand(batch, -1),
         posed.colors.expand(batch, -1, -1),
-        viewmats[:, None].to(z.device),
-        Ks[:, None].to(z.device),
+        viewmats[:, None].to(device),
+        Ks[:, None].to(device),
         size[1],
         size[0],
         render_mode="RGB+ED",
@@ -113,13 +112,16 @@ def project(
 
 
 @torch.no_grad()
-def visited(scene: Scene, motions: Sequence[int], frames: int) -> Float[Tensor, "b n 3"]:
-    """Where the opaque Gaussians are in all frames of these motions."""
-    t = torch.arange(frames, device=scene.keypoints.device) / frames
+def visited(scene: Scene, motions: Iterable[RigidTransforms]) -> Float[Tensor, "b n 3"]:
+    """Where the opaque Gaussians are in all frames of these motions, each given by its key points' transforms."""
     opaque = torch.sigmoid(scene.gaussians.logit_opacities) > 0.3
-    return torch.cat(
-        [scene.pose(z.expand(frames, -1), t).means[:, opaque] for z in scene.latents.mu[list(motions)]]
-    ).cpu()
+    return torch.cat([scene.carry(transforms).means[:, opaque] for transforms in motions]).cpu()
+
+
+@torch.no_grad()
+def motion(scene: Scene, z: Float[Tensor, " d"], t: Float[Tensor, " b"]) -> RigidTransforms:
+    """The key points' transforms [b, k, ...] under one latent at these times."""
+    return scene.trajectory(z.expand(len(t), -1), t.to(z.device))
 
 
 def extent(points: Float[Tensor, "*b 3"], viewmats: Float[Tensor, "c 4 4"]) -> Float[Tensor, "2 2"]:

@@ -86,9 +86,8 @@ def _block(
     viewmat = viewmats_from_c2w(torch.from_numpy(view.c2w)).float()
     K = torch.tensor([[view.fl_x, 0, view.cx], [0, view.fl_y, view.cy], [0, 0, 1]], dtype=torch.float32)
     count = len(chosen)
-    t = torch.tensor(chosen, device=z.device) / dataset.frames
-    z = z.detach().expand(count, -1)
-    render = picture.render(scene, z, t, viewmat.expand(count, -1, -1), K.expand(count, -1, -1), (view.h, view.w))[0]
+    posed = scene.carry(picture.motion(scene, z, torch.tensor(chosen) / dataset.frames))
+    render = picture.render(posed, viewmat.expand(count, -1, -1), K.expand(count, -1, -1), (view.h, view.w))[0]
     return np.stack([images[f] for f in chosen]), render, chosen
 
 

@@ -27,7 +27,9 @@ def tracks(scene: Scene, motions: list[str], frames: int, path: Path) -> Path:
     across = min(len(motions), 4 if len(motions) > 4 else len(motions))
     down = -(-len(motions) // across)
     viewmat = picture.orbit(torch.tensor([AZIMUTH]), ELEVATION)
-    size = picture.shape(picture.visited(scene, range(len(motions)), frames), viewmat[0], PIXELS)
+    t = torch.arange(frames) / frames
+    everywhere = picture.visited(scene, (picture.motion(scene, z, t) for z in scene.latents.mu))
+    size = picture.shape(everywhere, viewmat[0], PIXELS)
     wide = 7.2 / across if across > 1 else 4.0
     high = wide * size[0] / size[1]
     width, height = wide * across, down * (high + 0.2) + 0.42
@@ -55,16 +57,14 @@ def tracks(scene: Scene, motions: list[str], frames: int, path: Path) -> Path:
 @torch.no_grad()
 def _panel(axes, scene: Scene, motion: int, frames: int, viewmat: torch.Tensor, size: tuple[int, int]) -> None:
     """One motion: the object in its last frame, faded, and the trails up to there."""
-    z, device = scene.latents.mu[motion], scene.keypoints.device
-    K = picture.frame(picture.visited(scene, [motion], frames), viewmat, size)
-    end = (frames - 1) / frames
     steps = PER_FRAME * (frames - 1) + 1
-    t = torch.linspace(0, end, steps, device=device)
-    image, alpha, depth = (x[0] for x in picture.render(scene, z[None], t[-1:], viewmat, K[None], size))
+    transforms = picture.motion(scene, scene.latents.mu[motion], torch.linspace(0, (frames - 1) / frames, steps))
+    K = picture.frame(picture.visited(scene, [transforms[::PER_FRAME]]), viewmat, size)
+    image, alpha, depth = (x[0] for x in picture.render(scene.carry(transforms[-1:]), viewmat, K[None], size))
     axes.imshow((255 - (255.0 - image) * FADED).round().astype(np.uint8), interpolation="lanczos")
 
     chosen = farthest_points(scene.keypoints, min(POINTS, len(scene.keypoints)))
-    moved = scene.keypoints[chosen] + scene.trajectory(z.expand(steps, -1), t).translations[:, chosen]
+    moved = scene.keypoints[chosen] + transforms.translations[:, chosen]
     pixels = picture.project(moved.cpu(), viewmat[0], K).numpy()  # [steps, points, 3]
     seen = in_front(pixels, alpha, depth)
     shown = np.argsort(-pixels[-1, :, 2])  # far ones first

@@ -9,7 +9,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from dimo_ns.report.curves import curves, read_scalars
 from dimo_ns.report.latent_map import latent_map
-from dimo_ns.report.orbit import grid, orbit
+from dimo_ns.report.orbit import grid, orbit, trained_motions
 from dimo_ns.report.sheet import contact_sheet
 from dimo_ns.report.tracks import tracks
 from dimo_ns.training.evaluation import evaluate
@@ -39,8 +39,9 @@ def write_report(path: Path) -> Path:
     figures |= {"method": run.config.method_name, "step": run.step, "seed": run.manifest["seed"]}
     (folder / "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
     with CONSOLE.status("Drawing the report"):
-        orbit(scene, motions, frames, folder / "orbit.mp4")
-        grid(scene, motions, frames, folder / "motions.mp4")
+        shown = trained_motions(scene, motions, frames)
+        orbit(scene, shown, folder / "orbit.mp4")
+        grid(scene, shown, folder / "motions.mp4")
         contact_sheet(scene, dataset, motions, folder / "contact_sheet.png")
         tracks(scene, motions, frames, folder / "tracks.png")
         latent_map(scene.latents, motions, folder / "latent_map.png")

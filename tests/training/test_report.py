@@ -13,11 +13,12 @@ from torch.utils.tensorboard import SummaryWriter
 
 from dimo_ns.config import dimo_laptop
 from dimo_ns.errors import DimoError
-from dimo_ns.export.scene import export_run, load_scene
+from dimo_ns.export.scene import export_run
 from dimo_ns.report import orbit, picture, tracks
 from dimo_ns.report.curves import read_scalars
 from dimo_ns.report.latent_map import principal
 from dimo_ns.report.sheet import crop
+from dimo_ns.space.file import load_scene
 from dimo_ns.training import checkpoint
 from dimo_ns.training.report import write_report
 from dimo_ns.training.runs import load_run

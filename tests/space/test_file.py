@@ -16,7 +16,7 @@ from dimo_ns.core.gaussians import CanonicalGaussians
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.errors import DimoError
-from dimo_ns.export.scene import FILE, load_scene, save_scene
+from dimo_ns.space.file import FILE, load_scene, save_scene
 
 MOTIONS, KEYPOINTS, GAUSSIANS, DIM = 3, 16, 200, 8
 INFO = {
@@ -78,7 +78,7 @@ def test_loading_leaves_random_numbers_alone(tmp_path: Path):
 
 
 def test_loading_imports_neither_nerfstudio_nor_numba():
-    code = "import sys, dimo_ns.export.scene; assert not {'nerfstudio', 'numba', 'gsplat'} & set(sys.modules)"
+    code = "import sys, dimo_ns.space.file; assert not {'nerfstudio', 'numba', 'gsplat'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

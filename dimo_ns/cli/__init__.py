@@ -1,0 +1,27 @@
+"""`dimo`: the command line beside nerfstudio's own. Every command is a few lines over the function that does the work,
+imported only when it is called, so that `dimo --help` is quick."""
+
+import sys
+
+import tyro
+
+from dimo_ns.cli.commands import choice
+from dimo_ns.cli.data import Data
+from dimo_ns.cli.export import Export
+from dimo_ns.cli.run import demo, report
+from dimo_ns.errors import DimoError
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point: exits with 2 and one sentence on stderr after a user's error, with 130 after Ctrl-C."""
+    commands = choice(data=Data, export=Export, demo=demo, report=report)
+    markers = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
+    try:
+        tyro.cli(
+            commands, prog="dimo", description="One model of an object and all its motions.", args=args, config=markers
+        )
+    except DimoError as error:
+        print(f"dimo: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt as error:
+        raise SystemExit(130) from error

@@ -1,0 +1,69 @@
+"""`dimo data`: datasets."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dimo_ns.cli.commands import Positional, choice
+from dimo_ns.errors import DimoError
+
+
+def data_check(path: Positional[Path], sheet: Path | None = None, frames: int | None = None) -> None:
+    """Look at every frame of a dataset and say what is wrong with it.
+
+    Args:
+        path: Folder of the dataset.
+        sheet: Where to draw the contact sheet of all motions; by default FOLDER_contact_sheet.png, here.
+        frames: Frames to take of every video, for a folder of videos.
+    """
+    from rich import print
+
+    from dimo_ns.data.check import check, contact_sheet
+
+    report = check(path, frames=frames)
+    print(report)
+    sheet = sheet or Path(f"{path.resolve().name}_contact_sheet.png")
+    contact_sheet(report.dataset, sheet)
+    print(f"Contact sheet: {sheet}")
+    if report.fatal:
+        raise DimoError(f"The dataset {path} cannot be trained on: {report.fatal[0]}")
+
+
+def data_sample(out: Positional[Path], seed: int = 0, size: int = 256) -> None:
+    """Make the sample dataset: a small animal that is drawn by this program, with exact cameras and point tracks.
+
+    Args:
+        out: Folder to make.
+        seed: Another seed is another animal.
+        size: Width and height of the images in pixels.
+    """
+    from rich.progress import Progress
+
+    from dimo_ns.data.creature import write_sample
+
+    with Progress(transient=True) as bar:
+        task = bar.add_task("Drawing frames", total=None)
+        dataset = write_sample(out, seed, size, lambda done, total: bar.update(task, completed=done, total=total))
+    print(f"{dataset.root}: {len(dataset.motions)} motions, {len(dataset.views)} views, {dataset.frames} frames")
+
+
+def data_convert(source: Positional[Path], out: Positional[Path], frames: int | None = None) -> None:
+    """Write a dataset of any layout that can be read (DIMO's authors', folders of videos) in dimo's own layout.
+
+    Args:
+        source: Folder of the dataset to read.
+        out: Folder to make.
+        frames: Frames to take of every video, for a folder of videos.
+    """
+    from dimo_ns.data.format import load
+    from dimo_ns.data.frames import convert
+
+    dataset = convert(load(source, frames=frames), out)
+    print(f"{dataset.root}: {len(dataset.motions)} motions, {len(dataset.views)} views, {dataset.frames} frames")
+
+
+@dataclass
+class Data:
+    """Look at a dataset, make one, or convert one."""
+
+    command: choice(check=data_check, sample=data_sample, convert=data_convert)  # pyright: ignore
+    """what to do"""

@@ -1,0 +1,1 @@
+"""A trained scene, used: read from its file, asked for motions by name, latent or blend."""

@@ -1,0 +1,173 @@
+"""A trained scene to share: scene.safetensors (its tensors) and scene.json (what they mean).
+
+`load_scene` needs torch and safetensors alone, takes milliseconds, runs no code and believes nothing: names, shapes and
+numbers are checked, sizes are taken from the tensors themselves.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from dimo_ns.core.decoder import LowRankDecoder, MLPDecoder
+from dimo_ns.core.gaussians import CanonicalGaussians
+from dimo_ns.core.latents import MotionLatents
+from dimo_ns.core.scene import Scene
+from dimo_ns.errors import DimoError
+
+FORMAT, VERSION = "dimo-scene", 1
+FILE = "scene.safetensors"
+MAX_JSON_BYTES = 16 * 2**20
+MAX_WIDTH = 4096
+"""Of a layer of the decoder, and of a latent."""
+
+
+def save_scene(scene: Scene, info: Mapping[str, Any], path: Path) -> Path:
+    """Writes a scene to `path` (a .safetensors file) and what is known of it beside it (.json); returns `path`.
+
+    `info` holds `motions`, one entry with a `name` per row of the latents in their order, and anything else that JSON
+    can hold. Both files are written beside and renamed into place. Raises DimoError if a tensor is not finite, if the
+    motions are not those of the latents, or if nothing can be written.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in scene.state_dict().items()}
+    tensors["neighbours"] = scene.neighbours.cpu().to(torch.int32).contiguous()
+    check_finite(tensors, "The scene")
+    rows = len(scene.latents.mu)
+    if len(info["motions"]) != rows:
+        raise DimoError(f"The scene has {rows} latents, but {len(info['motions'])} motions were named; name each one.")
+    content = save(tensors, metadata={"format": FORMAT, "version": str(VERSION)})
+    described = {
+        "format": FORMAT,
+        "version": VERSION,
+        **info,
+        **sizes(tensors),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    text = json.dumps(described, indent=1, allow_nan=False) + "\n"
+    written = [(path, content), (path.with_suffix(".json"), text.encode())]
+    partial = [target.with_name(f".{target.name}.partial") for target, _ in written]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for beside, (_, data) in zip(partial, written, strict=True):
+            beside.write_bytes(data)
+        for beside, (target, _) in zip(partial, written, strict=True):
+            beside.replace(target)
+    except OSError as error:
+        for beside in partial:
+            beside.unlink(missing_ok=True)
+        raise DimoError(
+            f"The scene could not be written to {path} ({error.strerror}); make room, or choose --out."
+        ) from error
+    return path
+
+
+def load_scene(path: Path) -> tuple[Scene, dict[str, Any]]:
+    """A scene that `save_scene` wrote, on the CPU, and its info; `path` is the .safetensors file or its folder.
+
+    `pose` of what is loaded equals that of what was saved, bit for bit. Raises DimoError for files that are missing, of
+    another format or version, changed since they were written, or that hold anything else than a scene.
+    """
+    path = path / FILE if path.is_dir() else path
+    info = read_info(path.with_suffix(".json"))
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != info.get("sha256"):
+            raise DimoError(
+                f"The scene {path} is not the one that its .json describes, or is damaged; export it again."
+            )
+        tensors = load(content)
+    except OSError as error:
+        raise DimoError(f"The scene {path} cannot be read ({error.strerror}); export it again.") from error
+    except SafetensorError as error:
+        raise DimoError(f"The scene {path} is not a safetensors file ({error}); export it again.") from error
+    try:
+        scene = build(tensors)
+        agrees = all(info.get(name) == value for name, value in sizes(tensors).items())
+    except (KeyError, RuntimeError, ValueError, IndexError) as error:
+        raise DimoError(f"The tensors in {path} are not those of a scene ({error}); export it again.") from error
+    check_finite(tensors, f"The scene {path}")
+    motions = info.get("motions")
+    if not agrees or not isinstance(motions, list) or len(motions) != len(scene.latents.mu):
+        raise DimoError(f"The sizes in {path.with_suffix('.json')} are not those of the tensors; export it again.")
+    return scene, info
+
+
+def read_info(path: Path) -> dict[str, Any]:
+    """scene.json, once it is sure to be one that this version can read."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_JSON_BYTES + 1)
+        if len(text) > MAX_JSON_BYTES:
+            raise DimoError(f"The file {path} is larger than {MAX_JSON_BYTES // 2**20} MB, which no scene needs.")
+        info = json.loads(text)
+    except OSError as error:
+        raise DimoError(
+            f"There is no scene at {path.with_suffix('.safetensors')}: expected it with {path.name} beside it, as "
+            "'dimo export scene RUN' writes them."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DimoError(f"The file {path} is not valid JSON ({error}); export the scene again.") from error
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        raise DimoError(f'The file {path} does not describe a scene of dimo; expected "format": "{FORMAT}".')
+    if info.get("version") != VERSION:
+        raise DimoError(
+            f"The scene {path} has format version {info.get('version')!r}, and this program reads {VERSION}; "
+            "export it again, or use the version of dimo that wrote it."
+        )
+    return info
+
+
+def sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What scene.json says about the tensors."""
+    decoder: dict[str, Any] = {"kind": "mlp"}
+    if "decoder.basis" in tensors:
+        decoder = {
+            "kind": "low_rank",
+            "rank": tensors["decoder.basis"].shape[0],
+            "width": tensors["decoder.trunk.0.weight"].shape[0],
+        }
+    return {
+        "decoder": decoder,
+        "latent_dim": tensors["latents.mu"].shape[1],
+        "keypoints": len(tensors["keypoints"]),
+        "gaussians": len(tensors["gaussians.means"]),
+    }
+
+
+def build(tensors: Mapping[str, Tensor]) -> Scene:
+    """The Scene of these tensors. Raises RuntimeError, KeyError, IndexError or ValueError if they do not fit."""
+    parameters = {name: value for name, value in tensors.items() if name != "neighbours"}
+    neighbours = tensors["neighbours"].long()
+    wrong = [name for name, value in parameters.items() if value.dtype != torch.float32]
+    if wrong:
+        raise ValueError(f"{wrong[0]} is not float32")
+    dim, keypoints, gaussians = (sizes(tensors)[name] for name in ("latent_dim", "keypoints", "gaussians"))
+    if neighbours.ndim != 2 or len(neighbours) != gaussians or not 0 < neighbours.shape[1] <= keypoints:
+        raise ValueError(f"neighbours is {list(neighbours.shape)}")
+    if len(neighbours) and not 0 <= int(neighbours.min()) <= int(neighbours.max()) < keypoints:
+        raise ValueError("neighbours points to key points that are not there")
+    kind = sizes(tensors)["decoder"]
+    if max(dim, kind.get("rank", 0), kind.get("width", 0)) > MAX_WIDTH or any(not x.numel() for x in tensors.values()):
+        raise ValueError(f"a layer is empty, or wider than {MAX_WIDTH}")
+    with torch.random.fork_rng(devices=[]):
+        decoder = (
+            MLPDecoder(dim) if kind["kind"] == "mlp" else LowRankDecoder(keypoints, dim, kind["rank"], kind["width"])
+        )
+    latents, blank = MotionLatents(len(tensors["latents.mu"]), dim), CanonicalGaussians.blank(1)
+    scene = Scene(latents, decoder, torch.zeros(keypoints, 3), torch.ones(keypoints), blank)
+    scene.gaussians = CanonicalGaussians.blank(gaussians)
+    scene.neighbours = torch.zeros_like(neighbours)
+    scene.load_state_dict({**parameters, "neighbours": neighbours})
+    return scene
+
+
+def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
+    for name, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise DimoError(f"{what} has numbers that are not finite in '{name}'; train or export it again.")
