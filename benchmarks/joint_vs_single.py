@@ -2,9 +2,11 @@
 the same steps per motion.
 
     python benchmarks/joint_vs_single.py DATASET RUN      # RUN: a finished dimo-laptop run on all motions
+    python benchmarks/joint_vs_single.py DATASET RUN --whole
 
 Every phase of a single model is as long as the joint run's, divided by the number of motions (the static first phase
-is as long as it was). Prints held-out PSNR per motion, joint and single.
+is as long as it was); with --whole, as long as the recipe has it for a dataset of one motion, which is several times
+as many steps per motion. Prints held-out PSNR per motion, joint and single.
 """
 
 import argparse
@@ -35,12 +37,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("dataset", type=Path)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--whole", action="store_true")
     arguments = parser.parse_args()
 
     joint = load_run(arguments.run).pipeline
     together = evaluate(joint.model, joint.datamanager, None)["motions"]
     names = joint.model.motion_names
-    training_model.LAPTOP = shared_out(LAPTOP, len(names))
+    if not arguments.whole:
+        training_model.RECIPES["laptop"] = shared_out(LAPTOP, len(names))
     alone = {}
     with tempfile.TemporaryDirectory() as folder:  # of all, since the event files are written from other threads
         for name in names:

@@ -76,6 +76,16 @@ def test_a_run_that_was_stopped_in_any_phase_ends_as_one_that_was_not(dataset: P
         assert [name for name, value in whole.items() if not torch.equal(parts[name], value)] == []
 
 
+def test_the_papers_decoder_can_take_the_place_of_the_low_rank_one(dataset: Path, tmp_path: Path):
+    from dimo_ns.training.runs import load_run
+
+    run = train(dataset, tmp_path, "--pipeline.model.recipe", "laptop-mlp")
+    scene = load_run(run).scene
+    assert sum(p.numel() for p in scene.decoder.parameters()) == 647_431  # as the paper's network has
+    walk, jump = (scene.trajectory(z[None], torch.tensor([0.5])).translations.detach() for z in scene.latents.mu)
+    assert float((walk - jump).norm(dim=-1).max()) > 1e-4  # it was taught that motions differ
+
+
 def test_the_papers_recipe_goes_through_all_of_its_phases(dataset: Path, tmp_path: Path):
     writer.EVENT_WRITERS.clear()
     arguments = ["dimo", "--data", str(dataset), "--output-dir", str(tmp_path), "--vis", "tensorboard"]

@@ -64,6 +64,11 @@ def align_rotation(
     return vh.mT @ u.mT
 
 
+def take(table: Float[Tensor, "n d"], indices: Int[Tensor, "*b"]) -> Float[Tensor, "*b d"]:
+    """table[indices], whose gradient is summed in one order whatever the threads; plain indexing adds atomically."""
+    return F.embedding(indices, table)
+
+
 def nearest(
     queries: Float[Tensor, "q 3"], points: Float[Tensor, "p 3"], count: int, chunk: int = 16384
 ) -> tuple[Float[Tensor, "q count"], Int[Tensor, "q count"]]:

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from .geometry import take
+
 
 class MotionLatents(nn.Module):
     """The posteriors of M motions, rows in the order of the dataset's training motions."""
@@ -23,7 +25,7 @@ class MotionLatents(nn.Module):
     def draw(self, motion_ids: Int[Tensor, " b"], scale: float = 1.0) -> Float[Tensor, "b d"]:
         """One reparametrised draw per distinct motion: rows of the same motion get the same code."""
         noise = torch.randn_like(self.mu) * scale
-        return (self.mu + noise * torch.exp(0.5 * self.logvar))[motion_ids]
+        return take(self.mu + noise * torch.exp(0.5 * self.logvar), motion_ids)
 
     def kl(self) -> Float[Tensor, " m"]:
         """KL(N(mu, exp(logvar)) || N(0, I)) of every motion, in nats."""

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .geometry import align_rotation, nearest, quat_to_matrix
+from .geometry import align_rotation, nearest, quat_to_matrix, take
 from .types import RigidTransforms
 
 
@@ -35,9 +35,11 @@ def arap(
 ) -> Float[Tensor, "*batch k j"]:
     """As-rigid-as-possible energy per edge against the canonical pose: |(x_j - x_i) - R_i (c_j - c_i)|^2, with each
     key point's own rotation (Sumner 2007, embedded deformation). Zero for a rigid motion of everything."""
-    edges = keypoints[neighbours] - keypoints[:, None]
+    edges = take(keypoints, neighbours) - keypoints[:, None]
     moved = keypoints + transforms.translations
-    moved_edges = moved[..., neighbours, :] - moved[..., None, :]
+    by_keypoint = moved.movedim(-2, 0)
+    moved_neighbours = take(by_keypoint.flatten(1), neighbours).unflatten(-1, by_keypoint.shape[1:])
+    moved_edges = moved_neighbours.movedim((0, 1), (-3, -2)) - moved[..., None, :]
     turned = torch.einsum("...kab,kjb->...kja", quat_to_matrix(transforms.quats), edges)
     return (moved_edges - turned).square().sum(-1)
 

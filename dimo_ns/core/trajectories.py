@@ -6,9 +6,10 @@ learns the table afterwards without rendering anything.
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from .geometry import take
 from .types import RigidTransforms
 
 
@@ -23,9 +24,19 @@ class TrajectoryTable(nn.Module):
 
     def forward(self, motion_ids: Int[Tensor, "*b"], frame_ids: Int[Tensor, "*b"]) -> RigidTransforms:
         """Transforms [*b, k, ...] of the given motions and frames."""
-        return RigidTransforms(
-            self.translations[motion_ids, frame_ids], F.normalize(self.quats[motion_ids, frame_ids], dim=-1)
+        translations, quats = self.rows(motion_ids, frame_ids)
+        return RigidTransforms(translations, F.normalize(quats, dim=-1))
+
+    def rows(
+        self, motion_ids: Int[Tensor, "*b"], frame_ids: Int[Tensor, "*b"]
+    ) -> tuple[Float[Tensor, "*b k 3"], Float[Tensor, "*b k 4"]]:
+        """Translations and quaternions, not normalised, of the given motions and frames."""
+        indices = motion_ids * self.quats.shape[1] + frame_ids
+        translations, quats = (
+            take(table.flatten(0, 1).flatten(1), indices).unflatten(-1, table.shape[2:])
+            for table in (self.translations, self.quats)
         )
+        return translations, quats
 
     @torch.no_grad()
     def continuous(self) -> RigidTransforms:

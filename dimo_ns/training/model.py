@@ -22,9 +22,11 @@ from dimo_ns.core.types import Gaussians, RigidTransforms
 from dimo_ns.rasterize import rasterization
 from dimo_ns.training.datamanager import Batch
 from dimo_ns.training.perceptual import Lpips
-from dimo_ns.training.recipe import LAPTOP, PAPER, Moment, Recipe, Weights
+from dimo_ns.training.recipe import RECIPES, Moment, Recipe, Weights
 from dimo_ns.training.tracking import DiffuseGradient, Tree, diffusion
 
+ROWS, ROW_KEYPOINTS = 16, 128
+"""Poses, and key points of each, that a step of distilling into the paper's decoder looks at."""
 NEIGHBOURS = 8
 """Edges per key point that are kept rigid."""
 
@@ -34,9 +36,9 @@ class DimoModelConfig(ModelConfig):
     """Which recipe trains the model, and for how long."""
 
     _target: type = field(default_factory=lambda: DimoModel)
-    recipe: Literal["paper", "laptop"] = "paper"
+    recipe: Literal["paper", "laptop", "laptop-mlp"] = "paper"
     """paper: the recipe of the paper, with its decoder. laptop: explicit trajectories first, then a low-rank decoder;
-    minutes on two cores."""
+    minutes on two cores. laptop-mlp: the same with the paper's decoder."""
     length: float = 1.0
     """Multiplies the number of steps of every phase."""
     latent_dim: int = 32
@@ -54,13 +56,14 @@ class DimoModel(Model):
     anchors: Tensor
     """[m, t, k, 3]: where the paper's first stage put the key points."""
     coordinates: Tensor
-    """[m t, r]: the trajectories in the decoder's basis, which distillation teaches the trunk."""
+    """What distillation teaches: [m t, r], the trajectories in the basis of the low-rank decoder, or [m t, k, 7],
+    translations and quaternions themselves."""
     edges: Tensor
     parents: Tensor
     depths: Tensor
 
     def populate_modules(self) -> None:
-        recipe = PAPER if self.config.recipe == "paper" else LAPTOP
+        recipe = RECIPES[self.config.recipe]
         self.recipe: Recipe = recipe.scaled(self.config.length)
         metadata = self.kwargs["metadata"]
         self.motion_names = [motion.name for motion in metadata["motions"]]
@@ -219,8 +222,9 @@ class DimoModel(Model):
             terms["arap"] = weights.arap * energy.mean()
         if weights.acceleration and self.table is not None:
             middle = batch.frame_ids.clamp(1, max(1, self.frame_count - 2))
-            window = [(middle + k).clamp(0, self.frame_count - 1) for k in (-1, 0, 1)]
-            positions = torch.stack([self.table.translations[batch.motion_ids, f] for f in window], 1)
+            around = middle[:, None] + torch.tensor([-1, 0, 1], device=self.device)
+            window = around.clamp(0, self.frame_count - 1)
+            positions = self.table.rows(batch.motion_ids[:, None].expand_as(window), window)[0]
             terms["acceleration"] = (
                 weights.acceleration * losses.acceleration(positions).mean() / self.edge_length_squared
             )
@@ -234,24 +238,35 @@ class DimoModel(Model):
         return terms
 
     def distill_losses(self) -> dict[str, Tensor]:
-        """The decoder against the table, without rendering: squared error of the pose's coordinates, each weighted by
-        the energy of its basis vector."""
-        decoder, weights = self.scene.decoder, self.moment.phase.weights
+        """The decoder against the table, without rendering."""
+        weights = self.moment.phase.weights
+        error = self._coordinate_error() if self.moment.phase.motion == "coordinates" else self._row_error()
+        return {"table": weights.mse * error, "kl": weights.kl * self.scene.latents.kl().mean()}
+
+    def _coordinate_error(self) -> Float[Tensor, ""]:
+        """Squared error of the pose's coordinates, each weighted by the energy of its basis vector, over all frames."""
+        decoder, motions = self.scene.decoder, len(self.motion_names)
         assert isinstance(decoder, LowRankDecoder)
-        motions = len(self.motion_names)
         motion_ids = torch.arange(motions, device=self.device).repeat_interleave(self.frame_count)
         times = self.frame_times(torch.arange(self.frame_count, device=self.device)).repeat(motions)
         energy = decoder.basis.detach().square().sum((1, 2))
         error = decoder.coordinates(times, self.scene.latents.draw(motion_ids)) - self.coordinates
-        return {
-            "coordinates": weights.mse * (error.square() @ (energy / energy.sum())).mean(),
-            "kl": weights.kl * self.scene.latents.kl().mean(),
-        }
+        return (error.square() @ (energy / energy.sum())).mean()
+
+    def _row_error(self) -> Float[Tensor, ""]:
+        """Squared error of random key points in random frames, as a share of the table's variance."""
+        rows = torch.randint(len(self.coordinates), (ROWS,), device=self.device)
+        chosen = torch.randperm(len(self.scene.keypoints), device=self.device)[:ROW_KEYPOINTS]
+        motion_ids, frame_ids = rows // self.frame_count, rows % self.frame_count
+        keypoints, z = self.scene.keypoints[chosen], self.scene.latents.draw(motion_ids)
+        found = self.scene.decoder(keypoints, self.frame_times(frame_ids), z)
+        error = torch.cat([found.translations, found.quats], -1) - self.coordinates[rows[:, None], chosen]
+        variance = (self.coordinates - self.coordinates.mean(0)).square().sum(-1).mean()
+        return error.square().sum(-1).mean() / variance
 
     def _table_transforms(self, batch: Batch, fraction: float) -> RigidTransforms:
         assert self.table is not None
-        translations = self.table.translations[batch.motion_ids, batch.frame_ids]
-        quats = self.table.quats[batch.motion_ids, batch.frame_ids]
+        translations, quats = self.table.rows(batch.motion_ids, batch.frame_ids)
         smoothing = self.moment.phase.smoothing
         if smoothing:
             kernel = self.diffusion(smoothing[int(fraction * len(smoothing))])

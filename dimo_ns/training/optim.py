@@ -1,19 +1,15 @@
-"""Optimizers, learning-rate schedules, and the guard that skips a step whose loss or gradient is not finite.
+"""Optimizers, and the guard that skips a step whose loss or gradient is not finite.
 
 Everything here keeps to plain Python numbers, so that checkpoints load with `torch.load(weights_only=True)`.
 """
 
-import math
-from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from nerfstudio.engine.optimizers import AdamOptimizerConfig, OptimizerConfig, Optimizers
-from nerfstudio.engine.schedulers import Scheduler, SchedulerConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from dimo_ns.errors import DimoError
 from dimo_ns.training.tracking import FrameAdam
@@ -37,42 +33,6 @@ class FrameAdamConfig(OptimizerConfig):
     lr: float = 1e-3
     """Overwritten by the recipe at every step."""
     eps: float = 1e-15
-
-
-@dataclass
-class ScheduleConfig(SchedulerConfig):
-    """Learning rate as a multiple of the optimizer's `lr`, log-linear between knots and constant outside them."""
-
-    _target: type = field(default_factory=lambda: Schedule)
-    knots: tuple[tuple[int, float], ...] = ((0, 1.0),)
-    """(step, multiplier), in order of step. Two knots at one step make a jump. A segment that begins or ends at 0
-    keeps its left value: log-linear has no way to or from 0."""
-
-    def multiplier(self, step: int) -> float:
-        """Multiplier of the learning rate at a step."""
-        index = bisect_right([knot_step for knot_step, _ in self.knots], step)
-        if index in (0, len(self.knots)):
-            return float(self.knots[max(index - 1, 0)][1])
-        (left, low), (right, high) = self.knots[index - 1], self.knots[index]
-        if low == 0 or high == 0:
-            return float(low)
-        return float(low * (high / low) ** ((step - left) / (right - left)))
-
-
-class Schedule(Scheduler):
-    """Turns a `ScheduleConfig` into torch's scheduler."""
-
-    config: ScheduleConfig
-
-    def get_scheduler(self, optimizer: torch.optim.Optimizer, lr_init: float) -> LRScheduler:
-        steps = [step for step, _ in self.config.knots]
-        if not steps or steps != sorted(steps) or not all(m >= 0 and math.isfinite(m) for _, m in self.config.knots):
-            raise DimoError(
-                f"A schedule's knots are (step, multiplier) in order of step with finite multipliers >= 0, "
-                f"not {self.config.knots}; mend `knots` of the scheduler."
-            )
-        # The lambda keeps the scheduler's state plain: torch would store the attributes of any other callable.
-        return LambdaLR(optimizer, lr_lambda=lambda step: self.config.multiplier(step))
 
 
 class NonFiniteGuard:

@@ -105,7 +105,7 @@ class DimoPipeline(VanillaPipeline):
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, dict[str, Tensor], dict[str, Tensor]]:
         moment = self.model.moment
-        if moment.phase.motion == "coordinates":
+        if not moment.renders:
             losses = self.model.distill_losses()
         else:
             request = self.request(step)
@@ -142,7 +142,7 @@ class DimoPipeline(VanillaPipeline):
         """The frames of a step; None where nothing is rendered, or where the order is not known yet."""
         moment = self.model.recipe.at(step, len(self.model.motion_names))
         unknown = moment.phase.sampler == "tree" and self.model.moment.phase.sampler != "tree"
-        if moment.phase.motion == "coordinates" or step >= self.length or unknown:
+        if not moment.renders or step >= self.length or unknown:
             return None
         size = self.datamanager.size_at(moment.resolution(self._fraction(moment)))
         tree = self._tree if moment.phase.sampler == "tree" else None
@@ -161,7 +161,7 @@ class DimoPipeline(VanillaPipeline):
             if moment.phase.begin:
                 self._begin[moment.phase.begin](moment)
             self._drop_moments()
-        if moment.phase.motion != "coordinates":
+        if moment.renders:
             self._change_density(moment)
             if step % REFRESH_EVERY == 0:
                 model.scene.refresh_neighbours()
@@ -320,14 +320,17 @@ class DimoPipeline(VanillaPipeline):
 
     @torch.no_grad()
     def _begin_distilling(self, moment: Moment) -> None:
-        """The decoder's basis is the principal components of the trajectories; a motion's latent starts at its place
-        among the motions (their principal coordinates), with a small posterior around it."""
-        model, latents = self.model, self.model.scene.latents
+        """The low-rank decoder's basis is the principal components of the trajectories; a motion's latent starts at its
+        place among the motions (their principal coordinates), with a small posterior around it."""
+        model, decoder, latents = self.model, self.model.scene.decoder, self.model.scene.latents
         assert model.table is not None
-        assert isinstance(model.scene.decoder, LowRankDecoder)
         found = model.table.continuous()
         flat = RigidTransforms(found.translations.flatten(0, 1), found.quats.flatten(0, 1))
-        model.coordinates = model.scene.decoder.fit_basis(flat)
+        model.coordinates = (
+            decoder.fit_basis(flat)
+            if isinstance(decoder, LowRankDecoder)
+            else torch.cat([flat.translations, flat.quats], -1)
+        )
         motions = found.translations.flatten(1)
         u, s, _ = torch.linalg.svd(motions - motions.mean(0), full_matrices=False)
         kept = min(int((s > 1e-6 * s[0]).sum()), latents.mu.shape[1])

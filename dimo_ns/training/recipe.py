@@ -2,7 +2,7 @@
 
 Which phase a step belongs to, and everything about it, is a function of the step and the number of motions alone, so a
 run can be resumed at any step. `PAPER` is the recipe of the paper, `LAPTOP` finds motions as explicit trajectories
-first and takes minutes on two cores.
+first and takes minutes on two cores, `LAPTOP_MLP` is the same with the paper's decoder.
 """
 
 from dataclasses import dataclass, field, replace
@@ -60,9 +60,10 @@ class Phase:
     """A stretch of training."""
 
     name: str
-    motion: Literal["rest", "table", "decoder", "points", "coordinates"]
+    motion: Literal["rest", "table", "decoder", "points", "coordinates", "rows"]
     """What moves the Gaussians: nothing; explicit trajectories; the decoder through the key points; the decoder
-    directly, the Gaussians being the key points. `coordinates`: nothing is rendered, the decoder learns the table."""
+    directly, the Gaussians being the key points. `coordinates`, `rows`: nothing is rendered, the decoder learns the
+    table, by the coordinates of its principal components or by random rows of it."""
     steps: int
     steps_per_motion: int = 0
     begin: Literal["", "hull", "tree", "distill", "ball", "around"] = ""
@@ -95,6 +96,11 @@ class Moment:
     step: int
     """Within the phase."""
     length: int
+
+    @property
+    def renders(self) -> bool:
+        """Whether pictures are looked at."""
+        return self.phase.motion not in ("coordinates", "rows")
 
     @property
     def fraction(self) -> float:
@@ -182,6 +188,18 @@ LAPTOP = Recipe(
     ),
 )  # fmt: skip
 
+LAPTOP_MLP = replace(
+    LAPTOP,
+    phases=tuple(
+        replace(p, motion="rows", steps=1000, steps_per_motion=100, lr={**p.lr, "decoder": (1e-3, 5e-5)})
+        if p.name == "distill"
+        else p
+        for p in LAPTOP.phases
+    ),
+    decoder="mlp",
+)
+"""The same with the paper's decoder."""
+
 _LOSSES = Weights(mse=5.0, reference=2.0, lpips=1.0, ssim=0.5, mask=0.5, kl=5e-5)
 _SMOOTH = replace(_LOSSES, depth=0.1, normal=5e-5)
 _RIGID = replace(_SMOOTH, arap=0.01)
@@ -218,3 +236,5 @@ PAPER = Recipe(
     decoder="mlp",
     gaussians=512,
 )  # fmt: skip
+
+RECIPES = {"paper": PAPER, "laptop": LAPTOP, "laptop-mlp": LAPTOP_MLP}

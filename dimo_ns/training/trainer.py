@@ -178,7 +178,7 @@ class DimoTrainer(Trainer):
             writer.put_scalar("Train Loss", loss, step)
             writer.put_dict("Train Loss Dict", loss_dict, step)
             writer.put_dict("Train Metrics Dict", metrics_dict, step)
-            rates = {name: item.get_last_lr()[0] for name, item in self.optimizers.schedulers.items()}
+            rates = {name: item.param_groups[0]["lr"] for name, item in self.optimizers.optimizers.items()}
             writer.put_dict("learning_rate", rates, step)
         # Before the evaluation: a run that is killed there has lost nothing.
         if step_check(step, self.config.steps_per_save):
@@ -196,14 +196,12 @@ class DimoTrainer(Trainer):
 
     @profiler.time_function
     def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
-        """Loss, gradients, guarded optimizer step, schedules. Never waits for the device."""
+        """Loss, gradients, guarded optimizer step. Never waits for the device."""
         self.optimizers.zero_grad_all()
         _, loss_dict, metrics_dict = self.pipeline.get_train_loss_dict(step=step)
         loss = functools.reduce(torch.add, loss_dict.values())
         loss.backward()
         self.guard.step(loss_dict, self.optimizers)
-        for scheduler in self.optimizers.schedulers.values():
-            scheduler.step()
         return loss.detach(), {name: term.detach() for name, term in loss_dict.items()}, metrics_dict
 
     def _show_progress(self, step: int, loss: torch.Tensor) -> None:
@@ -255,7 +253,6 @@ class DimoTrainer(Trainer):
             "step": step,
             "pipeline": self.pipeline.state_dict(),
             "optimizers": {name: item.state_dict() for name, item in self.optimizers.optimizers.items()},
-            "schedulers": {name: item.state_dict() for name, item in self.optimizers.schedulers.items()},
             "scalers": self.grad_scaler.state_dict(),
             "sampler": pipeline.sampler_state(),
             "rng": checkpoint.rng_state(),
@@ -295,8 +292,6 @@ class DimoTrainer(Trainer):
         # Loading may have replaced parameters by ones of another size: the optimizers must hold the new ones.
         self.optimizers = self.setup_optimizers()
         self.optimizers.load_optimizers(state["optimizers"])
-        if self.config.load_scheduler:
-            self.optimizers.load_schedulers(state["schedulers"])
         self._rng_state = state["rng"]
         self._start_step = state["step"] + 1
         self._saved_step = state["step"]

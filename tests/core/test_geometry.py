@@ -18,6 +18,7 @@ from dimo_ns.core.geometry import (
     orbit_c2w,
     quat_multiply,
     quat_to_matrix,
+    take,
     viewmats_from_c2w,
 )
 
@@ -173,3 +174,25 @@ def test_orbit_cameras_see_the_origin_in_the_centre_and_up_as_up():
     torch.testing.assert_close(origin, torch.tensor([0.0, 0.0, 2.0]).expand(8, 3), atol=1e-6, rtol=0)
     assert (above[:, 1] < 0).all()  # y is down in OpenCV axes
     torch.testing.assert_close(above[:, 0], torch.zeros(8), atol=1e-6, rtol=0)
+
+
+def test_gradients_of_taken_rows_do_not_depend_on_the_threads():
+    """Many indices per row: sums in another order would differ in their last bits."""
+    generator = torch.Generator().manual_seed(0)
+    indices = torch.randint(50, (200, 300), generator=generator)
+    weights = torch.randn(200, 300, 24, generator=generator)
+
+    def gradient(threads: int) -> torch.Tensor:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        table = torch.zeros(50, 24, requires_grad=True)
+        (take(table, indices) * weights).sum().backward()
+        torch.set_num_threads(before)
+        assert table.grad is not None
+        return table.grad
+
+    alone = gradient(1)
+    assert all(torch.equal(gradient(4), alone) for _ in range(10))
+    expected = torch.zeros(50, 24, dtype=torch.float64)
+    expected.index_add_(0, indices.flatten(), weights.double().flatten(0, 1))
+    torch.testing.assert_close(alone.double(), expected, atol=1e-4, rtol=1e-5)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from dimo_ns.training.recipe import LAPTOP, PAPER, Moment, Phase, Recipe
+from dimo_ns.training.recipe import LAPTOP, LAPTOP_MLP, PAPER, RECIPES, Moment, Phase, Recipe
 
-RECIPES = pytest.mark.parametrize("recipe", [LAPTOP, PAPER], ids=["laptop", "paper"])
+EVERY_RECIPE = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 MOTIONS = 8
 PARAMETER_GROUPS = {
     *("means", "quats", "scales", "opacities", "colors", "keypoints", "radii"),
@@ -18,7 +18,7 @@ def moments(recipe: Recipe, motions: int = MOTIONS) -> list[Moment]:
     return [recipe.at(step, motions) for step in range(recipe.length(motions))]
 
 
-@RECIPES
+@EVERY_RECIPE
 def test_every_step_belongs_to_one_phase_and_phases_follow_each_other(recipe):
     # The steps, listed phase by phase, are exactly those that `at` gives in order.
     expected = [(i, s) for i, phase in enumerate(recipe.phases) for s in range(phase.length(MOTIONS))]
@@ -26,7 +26,7 @@ def test_every_step_belongs_to_one_phase_and_phases_follow_each_other(recipe):
     assert all(m.phase is recipe.phases[m.index] for m in moments(recipe))
 
 
-@RECIPES
+@EVERY_RECIPE
 def test_the_last_step_goes_on_beyond_the_end(recipe):
     end = recipe.length(MOTIONS)
     assert recipe.at(end + 100, MOTIONS) == recipe.at(end - 1, MOTIONS)
@@ -42,7 +42,13 @@ def test_the_laptops_recipe_grows_with_the_motions():
     assert LAPTOP.length(9) - LAPTOP.length(8) == sum(phase.steps_per_motion for phase in LAPTOP.phases) > 0
 
 
-@RECIPES
+def test_the_laptops_recipes_differ_in_how_the_decoder_is_taught_alone():
+    differing = [a.name for a, b in zip(LAPTOP.phases, LAPTOP_MLP.phases, strict=True) if a != b]
+    assert differing == ["distill"]
+    assert (LAPTOP.decoder, LAPTOP_MLP.decoder) == ("low_rank", "mlp")
+
+
+@EVERY_RECIPE
 def test_resolution_never_falls_within_a_phase_and_begins_with_it(recipe):
     for phase in recipe.phases:
         starts, sizes = zip(*phase.sizes, strict=True)
@@ -64,7 +70,7 @@ def test_the_papers_resolutions():
         ]
 
 
-@RECIPES
+@EVERY_RECIPE
 def test_what_happens_at_fractions_happens_once_each_and_in_order(recipe):
     for index, phase in enumerate(recipe.phases):
         for fractions in (phase.density.grow_at, phase.density.prune_at, phase.density.farthest_at):
@@ -82,14 +88,14 @@ def test_the_papers_farthest_point_samplings_and_prunings_are_at_its_steps():
     assert prunings == [1000, 2000, 3000, 4000]
 
 
-@RECIPES
+@EVERY_RECIPE
 def test_learning_rates_name_groups_that_exist_and_can_fall_log_linearly(recipe):
     for phase in recipe.phases:
         assert set(phase.lr) <= PARAMETER_GROUPS
         assert all(0 < last <= first for first, last in phase.lr.values())
 
 
-@RECIPES
+@EVERY_RECIPE
 def test_rates_do_not_rise_where_the_papers_phase_only_continues(recipe):
     for before, phase in zip(recipe.phases, recipe.phases[1:], strict=False):
         for name in set(phase.lr) & set(before.lr):
@@ -97,7 +103,7 @@ def test_rates_do_not_rise_where_the_papers_phase_only_continues(recipe):
                 assert phase.lr[name][0] <= before.lr[name][1] * (1 + 1e-9), (phase.name, name)
 
 
-@RECIPES
+@EVERY_RECIPE
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_scaling_scales_every_phase(recipe, factor):
     scaled = recipe.scaled(factor)
@@ -106,7 +112,7 @@ def test_scaling_scales_every_phase(recipe, factor):
         assert replace(phase, steps=before.steps, steps_per_motion=before.steps_per_motion) == before
 
 
-@RECIPES
+@EVERY_RECIPE
 def test_however_short_a_recipe_every_phase_has_a_step_to_begin_in(recipe):
     # A phase that were left out would leave the next one without Gaussians, tree or basis.
     short = moments(recipe.scaled(1e-6))

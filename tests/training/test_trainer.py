@@ -22,7 +22,7 @@ from torch import nn
 
 from dimo_ns.errors import DimoError
 from dimo_ns.training import checkpoint
-from dimo_ns.training.optim import FusedAdamConfig, Schedule, ScheduleConfig
+from dimo_ns.training.optim import FusedAdamConfig
 from dimo_ns.training.trainer import DimoMachineConfig, DimoTrainer, DimoTrainerConfig, choose_device
 
 
@@ -105,7 +105,7 @@ class ToyPipeline(nn.Module):
 def toy(
     output_dir: Path, steps: int = 12, run: str = "run", pipeline: ToyConfig | None = None, **options: Any
 ) -> DimoTrainerConfig:
-    group = {"optimizer": FusedAdamConfig(lr=0.1), "scheduler": ScheduleConfig(knots=((0, 1.0), (20, 0.01)))}
+    group = {"optimizer": FusedAdamConfig(lr=0.1), "scheduler": None}
     return DimoTrainerConfig(
         output_dir=output_dir,
         method_name="toy",
@@ -293,20 +293,6 @@ def test_the_device_is_chosen_by_what_the_machine_has(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
     assert choose_device("auto") == choose_device("cuda") == "cuda"
-
-
-def test_a_schedule_is_log_linear_between_knots_and_constant_outside():
-    schedule = ScheduleConfig(knots=((10, 1.0), (30, 0.01), (50, 0.0), (60, 0.0), (60, 0.5)))
-    at = {0: 1.0, 10: 1.0, 20: 0.1, 30: 0.01, 49: 0.01, 55: 0.0, 59: 0.0, 60: 0.5, 1000: 0.5}
-    assert [schedule.multiplier(step) for step in at] == pytest.approx(list(at.values()))
-    assert {type(schedule.multiplier(step)) for step in at} == {float}
-
-
-@pytest.mark.parametrize("knots", [(), ((5, 1.0), (3, 1.0)), ((0, -1.0),), ((0, float("nan")),)])
-def test_impossible_schedules_are_refused(knots):
-    optimizer = FusedAdamConfig(lr=1.0).setup([nn.Parameter(torch.zeros(1))])
-    with pytest.raises(DimoError, match="knots"):
-        Schedule(ScheduleConfig(knots=knots)).get_scheduler(optimizer, 1.0)
 
 
 NS_TRAIN = """
