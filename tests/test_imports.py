@@ -12,7 +12,7 @@ import dimo_ns
 
 PACKAGE = Path(dimo_ns.__file__).parent
 LAYERS = (
-    *("errors", "core", "rasterize", "data", "report", "training", "space", "apps", "export", "viewer", "generate"),
+    *("errors", "core", "rasterize", "data", "metrics", "report", "training", "space", "apps", "export", "viewer", "generate"),
     *("config", "demo", "cli"),
 )
 """Each imports only from those before it and from itself."""

@@ -19,9 +19,9 @@ from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.core.trajectories import TrajectoryTable
 from dimo_ns.core.types import Gaussians, RigidTransforms
+from dimo_ns.metrics.perceptual import Lpips
 from dimo_ns.rasterize import rasterization
 from dimo_ns.training.datamanager import Batch
-from dimo_ns.training.perceptual import Lpips
 from dimo_ns.training.recipe import RECIPES, Moment, Recipe, Weights
 from dimo_ns.training.tracking import DiffuseGradient, Tree, diffusion
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 WEIGHTS = "vgg16-397923af.pth"
@@ -25,7 +24,7 @@ class Lpips(nn.Module):
         path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
         if path.is_file():
             return Lpips()
-        CONSOLE.print(f"LPIPS is left out: {path} is not there (torchvision's VGG-16 weights).", soft_wrap=True)
+        print(f"LPIPS is left out: {path} is not there (torchvision's VGG-16 weights).")
         return None
 
     def forward(self, image: Float[Tensor, "b h w 3"], target: Float[Tensor, "b h w 3"]) -> Float[Tensor, ""]:

@@ -1,0 +1,1 @@
+"""How good pictures and trajectories are against the truth, whatever made them."""

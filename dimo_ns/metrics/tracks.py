@@ -1,0 +1,52 @@
+"""Key point trajectories against the true tracks of surface points."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dimo_ns.core.geometry import nearest, quat_to_matrix
+from dimo_ns.core.types import RigidTransforms
+from dimo_ns.data.dataset import Dataset
+
+
+class Truth:
+    """The true tracks of a dataset. `Truth.read` gives None without any."""
+
+    def __init__(self, tracks: Float[Tensor, "m t p 3"], canonical: Float[Tensor, "p 3"], motions: list[str]):
+        self.tracks, self.motions = tracks, motions
+        self.percent = 100 / float(torch.cdist(canonical, canonical).max())
+        """What turns a distance into % of the object's diameter."""
+
+    @staticmethod
+    def read(dataset: Dataset) -> "Truth | None":
+        """From tracks.npz. Raises DimoError if that is damaged."""
+        arrays = dataset.read_tracks()
+        if not arrays:
+            return None
+        tracks = torch.from_numpy(arrays["tracks"]).float()
+        canonical = torch.from_numpy(arrays["canonical"]).float() if "canonical" in arrays else tracks[0, 0]
+        return Truth(tracks, canonical, [motion.name for motion in dataset.motions])
+
+    def error(self, motion: str, keypoints: Float[Tensor, "k 3"], transforms: RigidTransforms) -> dict[str, float]:
+        """Mean error of true surface points that ride on key points, in % of the object's diameter, over the frames
+        after the first, and beside it that of points that stay where they are."""
+        true = self.tracks[self.motions.index(motion)].to(keypoints.device)
+        ridden = ride(true[0], keypoints, transforms)
+        return {
+            "percent": self.percent * float((ridden - true)[1:].norm(dim=-1).mean()),
+            "still_percent": self.percent * float((true[0] - true)[1:].norm(dim=-1).mean()),
+        }
+
+
+@torch.no_grad()
+def ride(
+    start: Float[Tensor, "p 3"], keypoints: Float[Tensor, "k 3"], transforms: RigidTransforms
+) -> Float[Tensor, "t p 3"]:
+    """Where points go that are fixed, at time 0, to the key point that is then nearest: by its rotation and place
+    relative to time 0, so that they start exactly where they were put."""
+    positions = keypoints + transforms.translations
+    rotations = quat_to_matrix(transforms.quats)
+    carrier = nearest(start, positions[0], 1)[1][:, 0]
+    turn = rotations[:, carrier] @ rotations[0, carrier].mT
+    lever = (start - positions[0, carrier])[..., None]
+    return (turn @ lever).squeeze(-1) + positions[:, carrier]
