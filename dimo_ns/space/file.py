@@ -7,6 +7,7 @@ numbers are checked, sizes are taken from the tensors themselves.
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ def save_scene(scene: Scene, info: Mapping[str, Any], path: Path) -> Path:
             beside.replace(target)
     except OSError as error:
         for beside in partial:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):
+                beside.unlink()
         raise DimoError(
             f"The scene could not be written to {path} ({error.strerror}); make room, or choose --out."
         ) from error
