@@ -1,0 +1,1 @@
+"""From one image to a dataset of motions: prompts, videos, masks, views."""
