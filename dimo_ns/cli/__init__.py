@@ -8,13 +8,15 @@ import tyro
 from dimo_ns.cli.commands import choice
 from dimo_ns.cli.data import Data
 from dimo_ns.cli.export import Export
+from dimo_ns.cli.interpolate import interpolate
 from dimo_ns.cli.run import demo, report
+from dimo_ns.cli.sample import sample
 from dimo_ns.errors import DimoError
 
 
 def main(args: list[str] | None = None) -> None:
     """Entry point: exits with 2 and one sentence on stderr after a user's error, with 130 after Ctrl-C."""
-    commands = choice(data=Data, export=Export, demo=demo, report=report)
+    commands = choice(data=Data, export=Export, sample=sample, interpolate=interpolate, demo=demo, report=report)
     markers = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
     try:
         tyro.cli(

@@ -1,0 +1,1 @@
+"""What is made of a space of motions: samples, blends, motions in words and fitted ones. Functions of a MotionSpace."""

@@ -1,0 +1,60 @@
+"""`dimo sample`: new motions of a trained scene."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from dimo_ns.cli.commands import Positional
+
+
+def sample(
+    scene: Positional[Path],
+    out: Path,
+    count: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 16,
+    seed: int = 0,
+    temperature: float = 1.0,
+    prior: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Make new motions: drawn at random around those that the scene was trained on.
+
+    Args:
+        scene: A scene.safetensors, its folder, or the folder of a training run.
+        out: Folder to make, with a video, the latents and the trajectories.
+        count: How many.
+        seed: Another seed is another set; motion number i is the same however many are made.
+        temperature: Below 1 they are calmer and more alike, above 1 wilder.
+        prior: Draw from the standard normal distribution instead of one that was fitted to the scene's motions.
+        overwrite: Replace what an earlier call wrote to the same folder.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from dimo_ns.apps.clips import VIDEO, VIDEO_CLIPS, check_out, write_clips
+    from dimo_ns.apps.sample import quality
+    from dimo_ns.apps.sample import sample as draw
+    from dimo_ns.export.trajectories import FILE, save_trajectories
+    from dimo_ns.space.motion_space import MotionSpace
+
+    check_out(out, overwrite)
+    space = MotionSpace.open(scene)
+    samples = draw(space, count, seed, temperature, prior)
+    write_clips(space, samples.clips, out, overwrite, samples.about())
+    save_trajectories(space, samples.clips, out / FILE, overwrite)
+    table = Table("motion", "nearest", "distance", "log density", "strain", "rejected")
+    for name, row in samples.about().items():
+        figures = f"{row['distance']:.1%}", f"{row['log_density']:.1f}", f"{row['strain']:.2f}", str(row["rejected"])
+        table.add_row(name, row["nearest"], *figures)
+    console = Console()
+    console.print(table)
+    if len(space.motions) > 1:
+        found = quality(space, samples)
+        console.print(
+            f"Training motions covered: {found.coverage:.0%}. Near copies of one: {found.copies:.0%} (of the training "
+            f"motions themselves {found.trained_copies:.0%}). Diversity: {found.diversity:.2f} of theirs."
+        )
+    else:
+        console.print("The scene has one motion: these are draws of its own posterior.")
+    shown = f", which shows the first {VIDEO_CLIPS}" if count > VIDEO_CLIPS else ""
+    console.print(f"{out}: {count} motions, {VIDEO}{shown}", highlight=False)
