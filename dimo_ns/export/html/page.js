@@ -1,0 +1,85 @@
+// The start of the page, and `window.dimo`, by which programs and tests drive it (docs/export.md describes it).
+
+async function start() {
+  if (typeof DecompressionStream === "undefined") throw new Error("it is too old to unpack compressed data.");
+  const payload = await readPayload($("payload").textContent);
+  const player = new Player(payload);
+  new Controls(player, payload.header);
+  await player.draw();
+  player.revive();
+  player.run();
+  return api(player);
+}
+
+function api(player) {
+  const { space } = player;
+  const indexOf = (motion) => {
+    const index = typeof motion === "number" ? motion : space.motions.findIndex(({ name }) => name === motion);
+    if (!space.motions[index]) throw new Error(`There is no motion ${motion}.`);
+    return index;
+  };
+  /** Goes at once to what is asked for, without gliding. */
+  const arrive = () => {
+    player.arrive();
+    player.changed();
+  };
+  return {
+    arrive,
+    names: space.motions.map(({ name }) => name),
+    frames: space.frames,
+    play: () => (player.playing = true),
+    pause: () => (player.playing = false),
+    setMotion(motion) {
+      player.choose(indexOf(motion));
+      arrive();
+    },
+    setLatent(z) {
+      if (z.length !== player.base.length) throw new Error(`A latent has ${player.base.length} numbers.`);
+      player.wander(Float32Array.from(z));
+      arrive();
+    },
+    setTime(t) {
+      player.playing = false;
+      player.seek(t * space.frames);
+      player.changed();
+    },
+    /** Of pictures of this size, until it is called without a camera. */
+    setCamera(viewmat = null, K, width, height) {
+      player.fixed = null;
+      if (viewmat) {
+        const [fx, , cx, , fy, cy] = K.flat();
+        player.fixed = { viewmat: viewmat.flat(), intrinsics: [fx, fy, cx, cy], width, height };
+      }
+      player.stale = true;
+    },
+    async pixels() {
+      await player.draw();
+      return player.renderer.pixels();
+    },
+    /** Of each splat the corners of what is drawn, and the rows of the splats in the same order. */
+    async splats() {
+      const { carriers, order, camera } = await player.draw();
+      return { order: [...order], corners: [...player.renderer.corners(carriers, order, camera)] };
+    },
+    pose(z, t) {
+      return [...space.decoder.decode(Float32Array.from(z), t)];
+    },
+    get latent() {
+      return [...player.shown];
+    },
+    get pictures() {
+      return player.drawn;
+    },
+  };
+}
+
+window.dimo = {
+  /** Resolves once the first picture is drawn and the rest of this object is there. */
+  ready: start().then(
+    (functions) => Object.defineProperties(window.dimo, Object.getOwnPropertyDescriptors(functions)),
+    (error) => {
+      show(`This browser cannot show the page: ${error.message} A current Chrome, Edge, Firefox or Safari can.`);
+      throw error;
+    },
+  ),
+};
