@@ -11,7 +11,7 @@ from dimo_ns import cli
 def test_help_names_the_commands_and_imports_nothing_heavy():
     code = "import sys; from dimo_ns.cli import main\ntry: main(['--help'])\nfinally: assert 'torch' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for command in ("data", "export", "sample", "interpolate", "demo", "report"):
+    for command in ("data", "export", "render", "sample", "interpolate", "demo", "report", "import"):
         assert f"• {command} " in result.stdout
 
 
@@ -35,7 +35,7 @@ def test_ctrl_c_is_exit_status_130(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("args", "hint"),
-    [(["dta"], "Available subcommands: data, export"), (["data", "check", "folder", "--shet", "x"], "--sheet")],
+    [(["dta"], "Available subcommands: data,"), (["data", "check", "folder", "--shet", "x"], "--sheet")],
 )
 def test_a_typo_gives_a_hint(args, hint, capsys):
     with pytest.raises(SystemExit) as exit_info:

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
@@ -128,8 +129,21 @@ def test_ns_render_renders_the_dataset_and_camera_paths_of_a_chosen_motion(run: 
         output_format="images",
         image_format="png",
         camera_idx=first_of_jump,
+        rendered_output_names=["rgb", "trajectories"],
     ).main()
     assert len(list((tmp_path / "path").glob("*.png"))) == 2
+
+    names = ["rgb", "alpha", "depth", "keypoints"]
+    ns_render.RenderInterpolated(
+        load_config=config,
+        output_path=tmp_path / "views",
+        output_format="images",
+        interpolation_steps=1,
+        camera_idx=first_of_jump,
+        rendered_output_names=names,
+    ).main()
+    found = iio.imread(min((tmp_path / "views").glob("*.jpg")))
+    assert found.shape == (48, len(names) * 48, 3)
 
 
 def test_a_scene_leaves_the_run_and_poses_as_the_run_does(run: Path, tmp_path: Path):

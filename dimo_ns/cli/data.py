@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dimo_ns.cli.commands import Positional, choice
+from dimo_ns.cli.generate import data_from_videos
 from dimo_ns.errors import DimoError
 
 
@@ -65,5 +66,7 @@ def data_convert(source: Positional[Path], out: Positional[Path], frames: int | 
 class Data:
     """Look at a dataset, make one, or convert one."""
 
-    command: choice(check=data_check, sample=data_sample, convert=data_convert)  # pyright: ignore
+    command: choice(  # pyright: ignore
+        check=data_check, sample=data_sample, convert=data_convert, **{"from-videos": data_from_videos}
+    )
     """what to do"""

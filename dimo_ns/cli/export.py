@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from dimo_ns.cli.commands import Positional, choice
+from dimo_ns.cli.export_html import export_html
 
 
 def export_scene(run: Positional[Path], out: Path | None = None) -> None:
@@ -18,9 +22,113 @@ def export_scene(run: Positional[Path], out: Path | None = None) -> None:
     print(export_run(run, out))
 
 
+Scene = Positional[Path]
+Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+
+
+def export_trajectories(
+    scene: Scene, out: Out, motions: tuple[str, ...] = (), json: bool = False, overwrite: bool = False
+) -> None:
+    """Write the key points' motions as arrays: trajectories.npz (docs/export.md says what is in it).
+
+    Args:
+        scene: A scene.safetensors, its folder, or the folder of a training run.
+        out: File to write, such as trajectories.npz.
+        motions: By default all: names, FILE:ROW for a row of a file of latents, or blends such as walk:0.5,run:0.5.
+        json: Write them as JSON too, beside it.
+        overwrite: Replace the file if it is there.
+    """
+    from dimo_ns.export.choice import chosen_clips
+    from dimo_ns.export.trajectories import save_trajectories
+    from dimo_ns.space.motion_space import MotionSpace
+
+    space = MotionSpace.open(scene)
+    print(save_trajectories(space, chosen_clips(space, motions), out, overwrite, json))
+
+
+def export_ply(
+    scene: Scene, out: Out, motions: tuple[str, ...] = (), min_opacity: float = 0.0, overwrite: bool = False
+) -> None:
+    """Write the Gaussians of every frame as .ply files that viewers of 3D Gaussian splatting read, and those at rest.
+
+    Args:
+        scene: A scene.safetensors, its folder, or the folder of a training run.
+        out: Folder for canonical.ply and a folder of frames per motion.
+        motions: By default all: names, FILE:ROW for a row of a file of latents, or blends such as walk:0.5,run:0.5.
+        min_opacity: Leave out Gaussians that are less opaque.
+        overwrite: Replace the files if they are there.
+    """
+    from rich.progress import Progress
+
+    from dimo_ns.export import ply
+    from dimo_ns.export.choice import chosen_clips
+    from dimo_ns.space.motion_space import MotionSpace
+
+    space = MotionSpace.open(scene)
+    with Progress(transient=True) as bar:
+        task = bar.add_task("Writing frames", total=None)
+        clips = chosen_clips(space, motions)
+        ply.export_ply(
+            space, clips, out, overwrite, min_opacity, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    print(out)
+
+
+def export_glb(
+    scene: Scene, out: Out, motions: tuple[str, ...] = (), min_opacity: float = 0.0, overwrite: bool = False
+) -> None:
+    """Write one .glb for engines and viewers: splats, key points as joints, a skin, an animation per motion.
+
+    Args:
+        scene: A scene.safetensors, its folder, or the folder of a training run.
+        out: File to write, such as scene.glb.
+        motions: By default all: names, FILE:ROW for a row of a file of latents, or blends such as walk:0.5,run:0.5.
+        min_opacity: Leave out Gaussians that are less opaque.
+        overwrite: Replace the file if it is there.
+    """
+    from dimo_ns.export.choice import chosen_clips
+    from dimo_ns.export.gltf import export_gltf
+    from dimo_ns.space.motion_space import MotionSpace
+
+    space = MotionSpace.open(scene)
+    print(export_gltf(space, chosen_clips(space, motions), out, overwrite, min_opacity))
+
+
+def export_all(scene: Scene, out: Out, motions: tuple[str, ...] = (), overwrite: bool = False) -> None:
+    """Write everything: trajectories, .glb, web page, .ply files, and videos of the motions and of their trails.
+
+    Args:
+        scene: A scene.safetensors, its folder, or the folder of a training run.
+        out: Folder for all of it.
+        motions: By default all: names of the scene's motions.
+        overwrite: Replace the files if they are there.
+    """
+    from rich.progress import Progress
+
+    from dimo_ns.export import everything
+    from dimo_ns.space.motion_space import MotionSpace
+
+    space = MotionSpace.open(scene)
+    with Progress(transient=True) as bar:
+
+        def counter(name: str):
+            task = bar.add_task(name, total=None)
+            return lambda done, total: bar.update(task, completed=done, total=total)
+
+        paths = everything.export_all(space, space.clips(motions or None), out, overwrite, counter)
+    print(*paths, sep="\n")
+
+
 @dataclass
 class Export:
     """Write what was trained in a form for other programs."""
 
-    command: choice(scene=export_scene)  # pyright: ignore
+    command: choice(  # pyright: ignore
+        scene=export_scene,
+        trajectories=export_trajectories,
+        ply=export_ply,
+        glb=export_glb,
+        html=export_html,
+        all=export_all,
+    )
     """what to write"""

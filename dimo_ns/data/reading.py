@@ -80,7 +80,7 @@ def read_motion(entry: Fields, frames: int, fps: float) -> Motion:
         raise entry.error("frames", f"{frames}, as for the whole dataset")
     step = 1.0 / entry.number("fps", fps) if entry.number("fps", fps) > 0 else 0.0
     times = entry.values.get("times_s", [i * step for i in range(frames)])
-    if not isinstance(times, list) or len(times) != frames or not all(map(is_finite, times)):
+    if not isinstance(times, (list, tuple)) or len(times) != frames or not all(map(is_finite, times)):
         raise entry.error("times_s", f"{frames} finite numbers, one per frame")
     if any(b <= a for a, b in pairwise(times)):
         raise entry.error("times_s", "ascending seconds")

@@ -1,5 +1,6 @@
 """What all pictures share: rendering a Scene over white, cameras that frame it, type and colours."""
 
+import io
 from collections.abc import Iterable
 from contextlib import contextmanager
 from functools import cache
@@ -25,6 +26,8 @@ RADIUS = 2.0
 """Distance of the camera from the origin, in world units."""
 LINE = 24
 """Height of a line of text in videos."""
+EXTENT_POINTS = 4000
+WHITE = (1.0, 1.0, 1.0)
 INK, GREY, RULE = "#222222", "#6b6b6b", "#d9d9d9"
 PALETTE = ("#33628d", "#c8702d", "#4c8c63", "#a8485a", "#7a6aa8", "#8a7a4a", "#3f9a9a", "#9a5a8a")
 """Muted, and told apart by most people with colour-blindness in this order."""
@@ -73,9 +76,10 @@ def render(
     viewmats: Float[Tensor, "b 4 4"],
     Ks: Float[Tensor, "b 3 3"],
     size: tuple[int, int],
+    background: tuple[float, float, float] = WHITE,
 ) -> tuple[UInt8[np.ndarray, "b h w 3"], Float[np.ndarray, "b h w"], Float[np.ndarray, "b h w"]]:
-    """Posed Gaussians, each pose before its own camera: sRGB over white, alpha, depth (world units along the camera's
-    axis). `size` is (h, w)."""
+    """Posed Gaussians, each pose before its own camera: sRGB over the background, alpha, depth (world units
+    along the camera's axis). `size` is (h, w)."""
     batch, device = len(posed.means), posed.means.device
     rendered, alpha, _ = rasterization(
         posed.means,
@@ -89,7 +93,7 @@ def render(
         size[0],
         render_mode="RGB+ED",
     )
-    image = (rendered[:, 0, ..., :3] + 1 - alpha[:, 0]).clamp(0, 1)
+    image = (rendered[:, 0, ..., :3] + (1 - alpha[:, 0]) * torch.tensor(background, device=device)).clamp(0, 1)
     return (
         (image * 255).round().byte().cpu().numpy(),
         alpha[:, 0, ..., 0].cpu().numpy(),
@@ -124,15 +128,20 @@ def motion(scene: Scene, z: Float[Tensor, " d"], t: Float[Tensor, " b"]) -> Rigi
     return scene.trajectory(z.expand(len(t), -1), t.to(z.device))
 
 
-def extent(points: Float[Tensor, "*b 3"], viewmats: Float[Tensor, "c 4 4"]) -> Float[Tensor, "2 2"]:
-    """Lowest and highest x and y of these points over all cameras of focal length 1, but for the few farthest ones."""
-    flat = points.reshape(-1, 3)
-    xy = torch.cat([project(flat, viewmat, torch.eye(3))[:, :2] for viewmat in viewmats])
-    xy = xy[torch.randperm(len(xy), generator=torch.Generator().manual_seed(0))[:100_000]]
-    return torch.stack([torch.quantile(xy, q, dim=0) for q in (0.001, 0.999)])
+def extent(points: Float[Tensor, "*b n 3"], viewmats: Float[Tensor, "c 4 4"]) -> Float[Tensor, "2 2"]:
+    """Lowest and highest x and y of these points in all poses and over all cameras of focal length 1; in each, but for
+    the few farthest ones."""
+    poses = points.reshape(-1, *points.shape[-2:])
+    chosen = torch.randperm(poses.shape[1], generator=torch.Generator().manual_seed(0))[:EXTENT_POINTS]
+    bounds = []
+    for viewmat in viewmats:
+        xy = project(poses[:, chosen], viewmat, torch.eye(3))[..., :2]
+        bounds.append(torch.quantile(xy, torch.tensor([0.001, 0.999]), dim=1))
+    low, high = torch.cat(bounds, 1)
+    return torch.stack([low.amin(0), high.amax(0)])
 
 
-def shape(points: Float[Tensor, "*b 3"], viewmat: Float[Tensor, "4 4"], width: int) -> tuple[int, int]:
+def shape(points: Float[Tensor, "*b n 3"], viewmat: Float[Tensor, "4 4"], width: int) -> tuple[int, int]:
     """Height and width of an image that suits what these points take, neither very flat nor very high."""
     low, high = extent(points, viewmat[None])
     x, y = (high - low).clamp(min=1e-3).tolist()
@@ -140,7 +149,7 @@ def shape(points: Float[Tensor, "*b 3"], viewmat: Float[Tensor, "4 4"], width: i
 
 
 def frame(
-    points: Float[Tensor, "*b 3"], viewmats: Float[Tensor, "c 4 4"], size: tuple[int, int], centred: bool = False
+    points: Float[Tensor, "*b n 3"], viewmats: Float[Tensor, "c 4 4"], size: tuple[int, int], centred: bool = False
 ) -> Float[Tensor, "3 3"]:
     """Intrinsics with which these points fill an image of (h, w) from all these cameras, but for a margin.
 
@@ -175,9 +184,13 @@ def caption(image: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "
     return np.asarray(picture)
 
 
-def write_video(path: Path, images: UInt8[np.ndarray, "t h w 3"], fps: float) -> Path:
+def write_video(path: Path, images: Iterable[UInt8[np.ndarray, "h w 3"]], fps: float) -> Path:
     """H.264 that every browser and player takes; sides are cut to even numbers."""
-    h, w = (side - side % 2 for side in images.shape[1:3])
-    pixels = np.ascontiguousarray(images[:, :h, :w])
-    iio.imwrite(path, pixels, plugin="pyav", codec="libx264", fps=round(fps), out_pixel_format="yuv420p")
+    content = io.BytesIO()  # written at once: PyAV does not take a full disk well
+    with iio.imopen(content, "w", plugin="pyav", extension=".mp4") as file:
+        file.init_video_stream("libx264", fps=float(fps), pixel_format="yuv420p")  # pyright: ignore
+        for image in images:
+            h, w = (side - side % 2 for side in image.shape[:2])
+            file.write_frame(np.ascontiguousarray(image[:h, :w]))  # pyright: ignore
+    path.write_bytes(content.getvalue())
     return path

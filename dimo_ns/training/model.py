@@ -1,7 +1,9 @@
 """The model as nerfstudio sees it: a Scene, what training needs beside it, its losses, and pictures for cameras."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,9 +21,11 @@ from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.core.trajectories import TrajectoryTable
 from dimo_ns.core.types import Gaussians, RigidTransforms
+from dimo_ns.errors import DimoError
 from dimo_ns.metrics.perceptual import Lpips
 from dimo_ns.rasterize import rasterization
 from dimo_ns.training.datamanager import Batch
+from dimo_ns.training.outputs import Outputs
 from dimo_ns.training.recipe import RECIPES, Moment, Recipe, Weights
 from dimo_ns.training.tracking import DiffuseGradient, Tree, diffusion
 
@@ -41,6 +45,8 @@ class DimoModelConfig(ModelConfig):
     minutes on two cores. laptop-mlp: the same with the paper's decoder."""
     length: float = 1.0
     """Multiplies the number of steps of every phase."""
+    motion: str = ""
+    """The motion that is shown where neither camera nor viewer says which; empty: the first."""
     latent_dim: int = 32
     """Numbers in a motion's latent code."""
     enable_collider: bool = False
@@ -50,6 +56,8 @@ class DimoModel(Model):
     """Holds the Scene that a run trains, explicit trajectories while they are needed, and the statistics of density."""
 
     config: DimoModelConfig
+    panel_type: ClassVar[type[Any] | None] = None
+    """Makes a `ViewerControl` of the model, if there is one (config.py)."""
     scene: Scene
     pull: Tensor
     kernels: Tensor
@@ -92,7 +100,13 @@ class DimoModel(Model):
         self._diffusions: dict[float, Tensor] = {}
         self.moment: Moment = self.recipe.at(0, motions)
         self.means2d: Tensor | None = None
-        self.motion = ViewerDropdown("Motion", self.motion_names[0], self.motion_names)
+        shown = self.config.motion or self.motion_names[0]
+        if shown not in self.motion_names:
+            raise DimoError(f"There is no motion '{shown}' to show; there are {', '.join(self.motion_names)}.")
+        self.motion = ViewerDropdown("Motion", shown, self.motion_names)
+        self.shown: Callable[[float], tuple[Tensor, Gaussians] | None] = lambda time: None
+        """The latent and the posed Gaussians that nerfstudio's viewer shows at a time instead of the motion's."""
+        self.panel = self.panel_type(self) if self.panel_type else None
 
     # --- state ------------------------------------------------------------------------------------------------------
 
@@ -175,8 +189,26 @@ class DimoModel(Model):
         if motion == "rest":
             return self._rest(len(t))
         assert self.table is not None
-        frame_ids = (t * self.frame_count).round().long().clamp(0, self.frame_count - 1)
-        return self.scene.carry(self.table(motion_ids, frame_ids))
+        return self.scene.carry(self.table(motion_ids, self.frames_at(t)))
+
+    @property
+    def canonical_points(self) -> Float[Tensor, "k 3"]:
+        """What moves: the key points, or in the first stage of the paper the Gaussians."""
+        return self.scene.gaussians.means if self.moment.phase.motion == "points" else self.scene.keypoints
+
+    def positions(self, z: Float[Tensor, "b d"], t: Float[Tensor, " b"], motion_ids: Int[Tensor, " b"]) -> Tensor:
+        """Where these points are at times t, [b, k, 3], by what moves them in the present phase."""
+        points, motion = self.canonical_points, self.moment.phase.motion
+        if motion in ("decoder", "points"):
+            return points + self.scene.decoder(points, t, z).translations
+        if motion == "rest":
+            return points.expand(len(t), -1, -1)
+        assert self.table is not None
+        return points + self.table(motion_ids, self.frames_at(t)).translations
+
+    def frames_at(self, t: Float[Tensor, " b"]) -> Int[Tensor, " b"]:
+        """The frames that are nearest to times t."""
+        return (t * self.frame_count).round().long().clamp(0, self.frame_count - 1)
 
     def _rest(self, batch: int) -> Gaussians:
         g = self.scene.gaussians()
@@ -345,40 +377,67 @@ class DimoModel(Model):
 
     # --- nerfstudio -------------------------------------------------------------------------------------------------
 
-    def motion_of(self, camera: Cameras) -> int:
-        """Which motion a camera shows: its own metadata, else the viewer's choice."""
+    def shown_by(self, camera: Cameras) -> tuple[int, float]:
+        """Which motion a camera shows, and when: as it says itself, else as the training camera does whose number it
+        bears (ns-render --camera-idx), else the viewer's choice, or the run's, from the beginning."""
         metadata = camera.metadata or {}
+        time = None if camera.times is None else float(camera.times.flatten()[0])
         if "motion_id" in metadata:
-            return int(metadata["motion_id"].flatten()[0])
+            return int(metadata["motion_id"].flatten()[0]), time or 0.0
         if "cam_idx" in metadata and self.motion.gui_handle is None:
             items = self.kwargs["metadata"]["items"]
-            return items[min(int(metadata["cam_idx"]), len(items) - 1)][0]
-        return self.motion_names.index(self.motion.value)
+            motion, frame, _ = items[min(int(metadata["cam_idx"]), len(items) - 1)]
+            return motion, frame / self.frame_count if time is None else time
+        return self.motion_names.index(self.motion.value), time or 0.0
 
     @torch.no_grad()
-    def get_outputs(self, ray_bundle: Cameras) -> dict[str, Tensor]:  # pyright: ignore
-        """RGB over white, alpha and depth of one camera at its time."""
+    def get_outputs(self, ray_bundle: Cameras) -> Outputs:  # pyright: ignore
+        """What one camera sees: rgb over white, alpha (also as accumulation) and depth; drawn over it when they are
+        taken: keypoints, and trajectories, the way that some of them came."""
         camera = ray_bundle.to(self.device)
-        motion_ids = torch.tensor([self.motion_of(camera)], device=self.device)
-        times = camera.times.view(1).float() if camera.times is not None else torch.zeros(1, device=self.device)
+        motion, time = self.shown_by(camera)
+        z = self.scene.latents.mean(torch.tensor([motion], device=self.device))
+        chosen = None if "motion_id" in (camera.metadata or {}) else self.shown(time)
+        if chosen is not None:
+            z = chosen[0][None]
         c2w = torch.eye(4, device=self.device)
         c2w[:3] = camera.camera_to_worlds.view(-1, 3, 4)[0]
+        viewmat, K = viewmats_from_c2w(c2w), camera.get_intrinsics_matrices().float().view(3, 3)
         size = int(camera.height.flatten()[0]), int(camera.width.flatten()[0])
-        posed = self.posed(self.scene.latents.mean(motion_ids), times, motion_ids)
-        render, alpha, _ = self.render(
-            posed,
-            viewmats_from_c2w(c2w)[None, None],
-            camera.get_intrinsics_matrices().float().view(1, 1, 3, 3),
-            size,
-            with_depth=True,
-        )
-        rgb = (render[0, 0, ..., :3] + 1 - alpha[0, 0]).clamp(0, 1)
-        return {"rgb": rgb, "accumulation": alpha[0, 0], "depth": render[0, 0, ..., 3:]}
 
-    def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> dict[str, Tensor]:
+        def at(times: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            times = times.to(self.device)
+            return z.expand(len(times), -1), times, torch.full_like(times, motion, dtype=torch.long)
+
+        posed = self.posed(*at(torch.tensor([time]))) if chosen is None else chosen[1]
+        render, alpha, _ = self.render(posed, viewmat[None, None], K[None, None], size, with_depth=True)
+        rgb = (render[0, 0, ..., :3] + 1 - alpha[0, 0]).clamp(0, 1)
+
+        def drawn(name: str) -> Tensor:
+            from dimo_ns.report import trails  # matplotlib would slow every ns-* command down
+
+            image = (rgb * 255).round().byte().cpu().numpy()
+            seen = image, alpha[0, 0, ..., 0].cpu().numpy(), render[0, 0, ..., 3].cpu().numpy()
+            view = viewmat.cpu(), K.cpu()
+            shades = trails.colours(self.canonical_points)
+            if name == "keypoints":
+                places = self.positions(*at(torch.tensor([time])))[0]
+                image = trails.points_over(seen, places, shades, view)
+            else:
+                chosen = trails.choose(self.canonical_points)
+                ways = self.positions(*at(trails.trail_times(time)))[:, chosen]
+                image = trails.trails_over(seen, ways, shades[chosen.cpu()], view)
+            return torch.tensor(image).to(rgb) / 255
+
+        outputs = Outputs(rgb=rgb, alpha=alpha[0, 0], accumulation=alpha[0, 0], depth=render[0, 0, ..., 3:])
+        for name in ("keypoints", "trajectories"):
+            outputs.later(name, partial(drawn, name))
+        return outputs
+
+    def get_outputs_for_camera(self, camera: Cameras, obb_box: Any = None) -> Outputs:  # pyright: ignore
         return self.get_outputs(camera)
 
-    def forward(self, ray_bundle: Cameras) -> dict[str, Tensor]:  # pyright: ignore
+    def forward(self, ray_bundle: Cameras) -> Outputs:  # pyright: ignore
         return self.get_outputs(ray_bundle)
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:

@@ -1,0 +1,44 @@
+"""`dimo evaluate`: how good a scene is at everything that is made from it."""
+
+from pathlib import Path
+
+from dimo_ns.cli.commands import Positional
+
+
+def evaluate(
+    scene: Positional[Path],
+    data: Path,
+    out: Path = Path("evaluation"),
+    protocol: Path | None = None,
+    paraphrases: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Measure a scene: reconstruction, held-out motions, samples, blends, words, times. Writes one JSON and one page.
+
+    Args:
+        scene: Folder or file of a scene, or a training run.
+        data: The dataset that it was trained on.
+        out: Folder for evaluation.json and evaluation.png.
+        protocol: What is measured, and how much of it: a copy of configs/evaluate.yaml, changed.
+        paraphrases: Texts for every motion, known and held out, as in configs/paraphrases.
+        overwrite: Replace an evaluation that is there.
+    """
+    import json
+
+    from dimo_ns.apps.evaluate import Protocol
+    from dimo_ns.apps.evaluate import evaluate as measure
+    from dimo_ns.apps.language import read_paraphrases
+    from dimo_ns.data.format import load
+    from dimo_ns.export.output import check_free, complete
+    from dimo_ns.report.evaluation import evaluation_page
+    from dimo_ns.space.motion_space import MotionSpace
+
+    names = ["evaluation.json", "evaluation.png"]
+    check_free(out, names, overwrite)
+    space, dataset = MotionSpace.open(scene), load(data)
+    texts = read_paraphrases(paraphrases) if paraphrases else None
+    figures = measure(space, dataset, Protocol.read(protocol) if protocol else Protocol(), texts)
+    with complete(out, names, overwrite) as folder:
+        (folder / names[0]).write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n")
+        evaluation_page(figures, folder / names[1])
+    print(f"{out / names[0]}\n{out / names[1]}")

@@ -1,0 +1,110 @@
+"""The .ply files, read by plyfile and activated as 3D Gaussian splatting has it, render as the scene does."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from plyfile import PlyData
+from spaces import FRAMES, GAUSSIANS, some_space
+
+from dimo_ns.core.types import Gaussians
+from dimo_ns.errors import DimoError
+from dimo_ns.export.ply import export_ply
+from dimo_ns.rasterize import rasterization
+from dimo_ns.report import picture
+from dimo_ns.space.motion_space import MotionSpace
+
+
+@pytest.fixture(scope="module")
+def space() -> MotionSpace:
+    return some_space()
+
+
+def read(path: Path) -> Gaussians:
+    """As the viewers of 3D Gaussian splatting read a file without view-dependent colours."""
+    (vertex,) = PlyData.read(path).elements
+    assert vertex.name == "vertex"
+    assert all(p.val_dtype == "f4" for p in vertex.properties)
+
+    def columns(*names: str) -> torch.Tensor:
+        return torch.from_numpy(np.stack([vertex[name] for name in names], -1).astype(np.float32))
+
+    assert not columns("nx", "ny", "nz").any()
+    rotation = columns("rot_0", "rot_1", "rot_2", "rot_3")
+    return Gaussians(
+        columns("x", "y", "z"),
+        rotation / rotation.norm(dim=-1, keepdim=True),
+        columns("scale_0", "scale_1", "scale_2").exp(),
+        1 / (1 + (-columns("opacity")[:, 0]).exp()),
+        0.5 + columns("f_dc_0", "f_dc_1", "f_dc_2") / (2 * np.sqrt(np.pi)),
+    )
+
+
+def render(gaussians: Gaussians) -> torch.Tensor:
+    """Colours and alpha before one camera."""
+    K = torch.tensor([[80.0, 0, 32], [0, 80, 32], [0, 0, 1]])
+    colors, alpha, _ = rasterization(
+        *vars(gaussians).values(), picture.orbit(torch.tensor([30.0]), 10.0), K[None], width=64, height=64
+    )
+    return torch.cat([colors, alpha], -1)
+
+
+def test_files_that_are_read_again_render_as_the_scene_does(space: MotionSpace, tmp_path: Path):
+    calls: list[tuple[int, int]] = []
+    clips = space.clips(["walk", "sit"])
+    export_ply(space, clips, tmp_path / "out", progress=lambda *call: calls.append(call))
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["canonical.ply", "sit", "walk"]
+    with torch.no_grad():
+        rest = render(space.scene.gaussians())
+        torch.testing.assert_close(render(read(tmp_path / "out" / "canonical.ply")), rest, atol=1e-3, rtol=0)
+        for clip in clips:
+            names = sorted(p.name for p in (tmp_path / "out" / clip.name).iterdir())
+            assert names == [f"frame{i:04d}.ply" for i in range(1, FRAMES + 1)]
+            posed = space.scene.carry(clip.transforms)
+            for frame in (0, FRAMES - 1):
+                found = render(read(tmp_path / "out" / clip.name / names[frame]))
+                expected = render(Gaussians(posed.means[frame], posed.quats[frame], *list(vars(posed).values())[2:]))
+                torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+                assert (found - rest).abs().max() > 0.05  # it did move
+    assert calls[-1] == (2 * FRAMES + 1, 2 * FRAMES + 1)
+
+
+def test_every_value_survives(space: MotionSpace, tmp_path: Path):
+    found = read(export_ply(space, [], tmp_path) / "canonical.ply")
+    for name, expected in vars(space.scene.gaussians()).items():
+        torch.testing.assert_close(getattr(found, name), expected.detach(), atol=1e-6, rtol=1e-5)
+
+
+def test_faint_gaussians_are_left_out_when_asked(space: MotionSpace, tmp_path: Path):
+    opacities = space.scene.gaussians().opacities
+    kept = int((opacities >= 0.6).sum())
+    assert 0 < kept < GAUSSIANS
+    found = read(export_ply(space, [], tmp_path, min_opacity=0.6) / "canonical.ply")
+    assert len(found.means) == kept
+    assert float(found.opacities.min()) >= 0.6 - 1e-6
+    with pytest.raises(DimoError, match=r"No Gaussian is left: .*0\.99.*--min-opacity"):
+        export_ply(space, [], tmp_path / "none", min_opacity=0.99)
+
+
+def test_folders_are_replaced_only_if_they_hold_nothing_but_frames(space: MotionSpace, tmp_path: Path):
+    clips = space.clips(["walk"])
+    export_ply(space, clips, tmp_path)
+    with pytest.raises(DimoError, match=r"canonical\.ply is there already.*--overwrite"):
+        export_ply(space, clips, tmp_path)
+    clips[0].transforms = clips[0].transforms[:2]
+    export_ply(space, clips, tmp_path, overwrite=True)
+    assert len(list((tmp_path / "walk").iterdir())) == 2  # the old frames are gone
+    (tmp_path / "walk" / "notes.txt").write_text("mine")
+    with pytest.raises(DimoError, match=r"also holds 'notes\.txt'"):
+        export_ply(space, clips, tmp_path, overwrite=True)
+    assert (tmp_path / "walk" / "notes.txt").read_text() == "mine"
+
+
+def test_motions_that_lead_out_of_the_folder_are_refused(space: MotionSpace, tmp_path: Path):
+    clip = space.clips(["walk"])[0]
+    for name in ("../walk", "a/b", "canonical.ply"):
+        clip.name = name
+        with pytest.raises(DimoError, match="cannot name a folder"):
+            export_ply(space, [clip], tmp_path / "out")
+    assert not list(tmp_path.iterdir())

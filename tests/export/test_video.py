@@ -1,0 +1,371 @@
+"""Videos, read again by PyAV and Pillow: the right frames before the right cameras; and what cannot be rendered."""
+
+import json
+import math
+import resource
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from nerfstudio.cameras.camera_paths import get_path_from_json
+from PIL import Image
+from spaces import DIM, FPS, FRAMES, NAMES, some_space
+
+from dimo_ns.core.geometry import orbit_c2w, viewmats_from_c2w
+from dimo_ns.core.types import RigidTransforms
+from dimo_ns.data.format import Motion, load, orbit_view, write
+from dimo_ns.errors import DimoError
+from dimo_ns.export.cameras import Around, Cameras, choose, find_view, of_path, of_view
+from dimo_ns.export.choice import chosen_clips, chosen_latent, passage
+from dimo_ns.export.video import Look, Shot, colour, export_video, played
+from dimo_ns.report import picture
+from dimo_ns.space.motion_space import Clip, MotionSpace
+
+ORBIT = Path(__file__).parents[2] / "configs" / "camera_paths" / "orbit.json"
+SIZE = 48
+VIEW = orbit_view("test_00", "test", 60.0, 10.0, SIZE)
+
+
+@pytest.fixture(scope="module")
+def space() -> MotionSpace:
+    return some_space()
+
+
+def frames_of(path: Path) -> np.ndarray:
+    """The pictures of a folder."""
+    return np.stack([np.asarray(Image.open(file)) for file in sorted(path.iterdir())])
+
+
+def seen(space: MotionSpace, name: str, frame: int, background=picture.WHITE) -> np.ndarray:
+    """A frame of a motion through VIEW."""
+    camera, clip = of_view(VIEW), space.clips([name])[0]
+    posed = space.scene.carry(clip.transforms[frame : frame + 1])
+    return picture.render(posed, camera.viewmats, camera.Ks, camera.size, background)[0][0]
+
+
+# --- what is played, and when ---------------------------------------------------------------------------------------
+
+
+def test_a_folder_has_every_frame_of_the_motion_through_the_view(space: MotionSpace, tmp_path: Path):
+    out = export_video(space, space.clips(["sit"]), tmp_path / "out", of_view(VIEW))
+    assert sorted(p.name for p in out.iterdir()) == [f"frame{i:04d}.png" for i in range(1, FRAMES + 1)]
+    pictures = frames_of(out)
+    for frame in range(FRAMES):
+        np.testing.assert_allclose(pictures[frame], seen(space, "sit", frame), atol=1)
+
+
+def test_an_mp4_has_the_same_frames_and_its_own_rate(space: MotionSpace, tmp_path: Path):
+    calls: list[tuple[int, int]] = []
+    path = export_video(
+        space, space.clips(["sit"]), tmp_path / "a.mp4", of_view(VIEW), progress=lambda *call: calls.append(call)
+    )
+    with av.open(str(path)) as file:
+        (stream,) = file.streams.video
+        assert (stream.codec_context.name, float(stream.average_rate)) == ("h264", FPS)
+        pictures = np.stack([frame.to_ndarray(format="rgb24") for frame in file.decode(stream)])
+    assert pictures.shape == (FRAMES, SIZE, SIZE, 3)
+    expected = np.stack([seen(space, "sit", frame) for frame in range(FRAMES)])
+    found, light = (x @ [0.299, 0.587, 0.114] for x in (pictures, expected))  # H.264 halves the resolution of colours
+    errors = np.abs(found[:, None] - light).mean((2, 3))
+    assert (errors.diagonal() <= errors.min(1) + 0.3).all()
+    assert errors.diagonal().max() < 5
+    assert calls[-1] == (FRAMES, FRAMES)
+
+
+def test_between_frames_motion_is_smooth_and_at_frames_it_is_exact(space: MotionSpace):
+    clip = space.clips(["sit"])[0]
+    shot = Shot(clip, torch.zeros(1))
+    whole = shot.transforms(torch.arange(FRAMES).float())
+    torch.testing.assert_close(whole.translations, clip.transforms.translations)
+    torch.testing.assert_close(whole.quats, clip.transforms.quats)
+    beyond = shot.transforms(torch.tensor([-2.0, FRAMES + 3.0]))
+    torch.testing.assert_close(beyond.translations, clip.transforms.translations[[0, -1]])  # it holds
+    uniform = Clip("u", torch.zeros(1, 3), RigidTransforms.identity(6, 1), 8.0)
+    uniform.transforms.translations[:, 0, 0] = torch.arange(6.0)
+    between = Shot(uniform, torch.zeros(1)).transforms(torch.tensor([1.25, 2.5, 3.75])).translations[:, 0, 0]
+    torch.testing.assert_close(between, torch.tensor([1.25, 2.5, 3.75]))  # of uniform motion it stays uniform
+    turned = uniform.transforms.quats
+    turned[2:] *= -1  # the same rotations
+    torch.testing.assert_close(
+        Shot(uniform, torch.zeros(1)).transforms(torch.tensor([1.5])).quats.abs(), torch.tensor([[[1.0, 0, 0, 0]]])
+    )
+
+
+def test_a_motion_that_loops_goes_on_and_others_start_again(space: MotionSpace):
+    walk, sit = space.clips(["walk", "sit"])
+    assert played(walk, FPS, 2).tolist() == list(range(2 * FRAMES))
+    assert played(sit, FPS, 2).tolist() == [*range(FRAMES), *range(FRAMES)]
+    assert played(sit, 2 * FPS, 1).tolist() == [i / 2 for i in range(2 * FRAMES - 1)]  # up to its last frame
+    assert played(walk, 2 * FPS, 1).tolist() == [i / 2 for i in range(2 * FRAMES)]  # and beyond, to its first
+    assert played(sit, FPS / 3, 1).tolist() == [0, 3, 6]
+    wrapped = Shot(walk, torch.zeros(1)).transforms(torch.tensor([float(FRAMES), FRAMES - 0.5]))
+    torch.testing.assert_close(wrapped.translations[0], walk.transforms.translations[0])
+    assert Shot(walk, torch.arange(3.0)).held(5).positions.tolist() == [0, 1, 2, 3, 4]
+    assert Shot(sit, torch.arange(3.0)).held(5).positions.tolist() == [0, 1, 2, 2, 2]
+
+
+def test_one_after_another_or_side_by_side(space: MotionSpace, tmp_path: Path):
+    clips = space.clips(["walk", "sit", "wave"])
+    clips[1].transforms = clips[1].transforms[:4]
+    after = frames_of(export_video(space, clips, tmp_path / "after", of_view(VIEW)))
+    assert after.shape == (FRAMES + 4 + FRAMES, SIZE + picture.LINE, SIZE, 3)
+    np.testing.assert_allclose(after[FRAMES + 2, :SIZE], seen(space, "sit", 2), atol=1)
+    beside = frames_of(export_video(space, clips, tmp_path / "beside", of_view(VIEW), side_by_side=True))
+    assert beside.shape == (FRAMES, SIZE + picture.LINE, 3 * SIZE, 3)
+    for tile, (name, frame) in enumerate([("walk", 8), ("sit", 3), ("wave", 8)]):  # the short one holds
+        np.testing.assert_allclose(beside[8, :SIZE, tile * SIZE : (tile + 1) * SIZE], seen(space, name, frame), atol=1)
+
+
+def test_the_background_is_the_colour_that_was_asked_for(space: MotionSpace, tmp_path: Path):
+    look = Look(background=colour("#204060"))
+    pictures = frames_of(export_video(space, space.clips(["sit"]), tmp_path / "out", of_view(VIEW), look=look))
+    np.testing.assert_allclose(pictures[3], seen(space, "sit", 3, (0x20 / 255, 0x40 / 255, 0x60 / 255)), atol=1)
+    empty = (seen(space, "sit", 3) == 255).all(-1) & (seen(space, "sit", 3, (0.0, 0.0, 0.0)) == 0).all(-1)
+    assert (pictures[3][empty] == [0x20, 0x40, 0x60]).all()
+    assert empty.any()
+    with pytest.raises(DimoError, match="'purplish' is no colour"):
+        colour("purplish")
+
+
+@pytest.mark.parametrize("overlay", ["keypoints", "trails", "trails-by-time"])
+def test_overlays_are_drawn_over_the_faded_object(space: MotionSpace, tmp_path: Path, overlay):
+    plain = frames_of(export_video(space, space.clips(["run"]), tmp_path / "plain", of_view(VIEW)))
+    drawn = frames_of(
+        export_video(space, space.clips(["run"]), tmp_path / "out", of_view(VIEW), look=Look(overlay=overlay))
+    )
+    faded = 255 - (255 - plain[6].astype(float)) * 0.45
+    changed = np.abs(drawn[6] - faded).max(-1) > 2
+    assert 0.01 < changed.mean() < 0.9
+    saturation = drawn[6].max(-1).astype(int) - drawn[6].min(-1)
+    assert saturation[changed].max() > 120
+
+
+# --- cameras --------------------------------------------------------------------------------------------------------
+
+
+def test_a_camera_path_is_what_nerfstudio_makes_of_it():
+    content = json.loads(ORBIT.read_text())
+    ours, theirs = of_path(ORBIT), get_path_from_json(content)
+    c2w = torch.eye(4).repeat(len(theirs), 1, 1)
+    c2w[:, :3] = theirs.camera_to_worlds
+    torch.testing.assert_close(ours.viewmats, viewmats_from_c2w(c2w), atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.Ks, theirs.get_intrinsics_matrices().float(), atol=1e-2, rtol=1e-5)
+    torch.testing.assert_close(ours.times, theirs.times[:, 0].float())
+    assert ours.size == (int(theirs.height[0]), int(theirs.width[0]))
+    assert ours.fps == content["fps"]
+
+
+def path_of(folder: Path, count: int, **more) -> Path:
+    c2w = orbit_c2w(torch.tensor(60.0), torch.tensor(10.0), 2.0).flatten().tolist()
+    entry = {"camera_to_world": c2w, "fov": 33.9, "aspect": 1}
+    frames = [
+        entry | ({"render_time": t} if (t := more.get("times", [None] * count)[i]) is not None else {})
+        for i in range(count)
+    ]
+    content = {
+        "camera_type": "perspective",
+        "render_height": SIZE,
+        "render_width": SIZE,
+        "fps": 4,
+        "camera_path": frames,
+    }
+    (folder / "path.json").write_text(json.dumps(content | more.get("content", {})))
+    return folder / "path.json"
+
+
+def test_a_path_with_times_shows_the_motion_at_them(space: MotionSpace, tmp_path: Path):
+    times = [0.0, 4 / FRAMES, 8 / FRAMES, 1.0]
+    cameras = of_path(path_of(tmp_path, 4, times=times))
+    pictures = frames_of(export_video(space, space.clips(["sit"]), tmp_path / "out", cameras))
+    for row, frame in enumerate((0, 4, 8, 8)):
+        assert np.abs(pictures[row].astype(int) - seen(space, "sit", frame)).max() <= 2
+    untimed = of_path(path_of(tmp_path, 3))
+    pictures = frames_of(export_video(space, space.clips(["sit"]), tmp_path / "free", untimed))
+    for row, frame in enumerate((0, 2, 4)):  # 4 frames per second of a motion that has 8
+        assert np.abs(pictures[row].astype(int) - seen(space, "sit", frame)).max() <= 2
+
+
+def test_turning_cameras_end_where_they_began_and_see_all_of_the_object(space: MotionSpace):
+    motions = [clip.transforms for clip in space.clips()]
+    around = Around(30.0, 20.0, 1.0, (60, 90))
+    cameras = around.cameras(space, motions, 36)
+    assert len(cameras.viewmats) == 36
+    torch.testing.assert_close(cameras.viewmats[9], picture.orbit(torch.tensor([120.0]), 20.0)[0], atol=1e-5, rtol=0)
+    still = Around(30.0, 20.0, 0.0, (60, 90)).cameras(space, motions, 36)
+    assert len(still.viewmats) == 1
+    points = picture.visited(space.scene, motions)
+    pixels = torch.stack([picture.project(points, viewmat, cameras.Ks[0]) for viewmat in cameras.viewmats])
+    inside = ((pixels[..., :2] > 0) & (pixels[..., :2] < torch.tensor([90.0, 60.0]))).all(-1)
+    assert float(inside.float().mean()) > 0.99
+
+
+def test_another_size_keeps_what_is_seen():
+    camera = of_view(VIEW)
+    point = torch.tensor([[0.1, 0.2, -0.3]])
+    x, y, _ = picture.project(point, camera.viewmats[0], camera.Ks[0])[0]
+    larger = camera.resized((2 * SIZE, 3 * SIZE))
+    x2, y2, _ = picture.project(point, larger.viewmats[0], larger.Ks[0])[0]
+    assert (float(y2), float(x2 - 1.5 * SIZE)) == (
+        pytest.approx(float(2 * y)),
+        pytest.approx(2 * float(x - SIZE / 2), abs=1e-3),
+    )
+    assert camera.resized(None) is camera
+
+
+# --- the truth ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset whose frames are half transparent and darker from frame to frame; the test view has every other one."""
+    root = tmp_path_factory.mktemp("data") / "set"
+    views = [orbit_view("view_00", "train", 0.0, 10.0, SIZE), VIEW]
+    times = tuple(0.1 * f for f in range(FRAMES))
+    motions = [Motion(name, name, "train", False, times) for name in NAMES[:2]]
+
+    def image(frame: int) -> np.ndarray:
+        rgba = np.zeros((SIZE, SIZE, 4), np.uint8)
+        rgba[: SIZE // 2] = [200 - 20 * frame, 0, 0, 128]
+        return rgba
+
+    kept = tuple(range(0, FRAMES, 2))
+    write(
+        root, object="thing", prompt="", licence="CC0-1.0", views=views, motions=motions, test_frames=kept,
+        frames=((m.name, v.name, f, image(f)) for m in motions for v in views for f in range(FRAMES)
+                if v.split == "train" or f in kept),
+    )  # fmt: skip
+    return root
+
+
+def test_the_truth_is_beside_the_render_at_the_same_frame(space: MotionSpace, data: Path, tmp_path: Path):
+    cameras, truth = choose(space, Around(), view="test_00", data=data)
+    assert isinstance(cameras, Cameras)
+    pictures = frames_of(export_video(space, space.clips(["run"]), tmp_path / "out", cameras, truth=truth))
+    assert pictures.shape == (5, SIZE + picture.LINE, 2 * SIZE, 3)  # the frames that this view has
+    for row, frame in enumerate(range(0, FRAMES, 2)):
+        red = (200 - 20 * frame) * 128 / 255 + 127
+        np.testing.assert_allclose(pictures[row, 3, 3], [red, 127, 127], atol=1)
+        np.testing.assert_array_equal(pictures[row, SIZE - 2, 2], [255] * 3)
+        np.testing.assert_allclose(pictures[row, :SIZE, SIZE:], seen(space, "run", frame), atol=1)
+
+
+def test_without_a_view_one_is_taken_that_has_every_frame(space: MotionSpace, data: Path):
+    _, truth = choose(space, Around(), data=data)
+    assert truth is not None
+    assert truth[1].name == "view_00"
+    assert choose(space, Around(), data=data, size=(20, 30))[0].size == (20, 30)
+
+
+# --- which motions --------------------------------------------------------------------------------------------------
+
+
+def test_motions_are_named_blended_and_read_from_files(space: MotionSpace, tmp_path: Path):
+    from safetensors.torch import save_file
+
+    assert [clip.name for clip in chosen_clips(space)] == list(NAMES)
+    name, latent = chosen_latent(space, "walk:1,sit:3")
+    torch.testing.assert_close(latent, 0.25 * space.mu[0] + 0.75 * space.mu[2])
+    assert name == "walk_1_sit_3"
+    save_file({"latents": torch.randn(3, DIM)}, tmp_path / "z.safetensors")
+    clip, blend = chosen_clips(
+        space, [f"{tmp_path / 'z.safetensors'}:2", f"walk:0.5,{tmp_path / 'z.safetensors'}:2:0.5"]
+    )
+    torch.testing.assert_close(blend.latents[0], (clip.latents[0] + space.mu[0]) / 2)
+    assert len(passage(space, ["walk", "sit", "walk"])) == 2 * FRAMES
+
+
+BAD = {
+    "no such motion": (lambda s: chosen_clips(s, ["wlak"]), "did you mean 'walk'"),
+    "no such motion in a blend": (lambda s: chosen_clips(s, ["walk:1,rnu:1"]), "did you mean 'run'"),
+    "no share": (lambda s: chosen_clips(s, ["walk:1,run"]), "'run' in 'walk:1,run' is no motion with its share"),
+    "no sum": (lambda s: chosen_clips(s, ["walk:1,run:-1"]), "no sum"),
+    "nan": (lambda s: chosen_clips(s, ["walk:nan,run:1"]), "no sum"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_motions_that_are_not_there_are_refused(space: MotionSpace, name: str):
+    call, complaint = BAD[name]
+    with pytest.raises(DimoError, match=complaint):
+        call(space)
+
+
+# --- bad input ------------------------------------------------------------------------------------------------------
+
+PATHS = {
+    "missing": ({}, None, "There is no camera path"),
+    "text": ({}, "hello", "is not a camera path"),
+    "list": ({}, "[]", "is not a camera path"),
+    "empty": ({"camera_path": []}, "", "'camera_path'"),
+    "fisheye": ({"camera_type": "fisheye"}, "", "'camera_type' is \"fisheye\"; expected 'perspective'"),
+    "huge": ({"render_height": 10**6}, "", "'render_height'"),
+    "matrix": ({"camera_path": [{"camera_to_world": [1, 2], "fov": 3}]}, "", "'camera_to_world'"),
+    "fov": ({"camera_path": [{"camera_to_world": [0.0] * 16, "fov": 180}]}, "", "'fov' is 180"),
+    "fps": ({"fps": 0}, "", "'fps' is 0"),
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_broken_camera_paths_are_refused(tmp_path: Path, name: str):
+    content, text, complaint = PATHS[name]
+    path = tmp_path / "path.json" if text is None else path_of(tmp_path, 2, content=content)
+    if text:
+        path.write_text(text)
+    with pytest.raises(DimoError, match=complaint):
+        of_path(path)
+
+
+def test_what_cannot_be_a_video_is_refused(space: MotionSpace, data: Path, tmp_path: Path):
+    clips, out = space.clips(["sit"]), tmp_path / "out.mp4"
+    refused = {
+        "There are no motions": lambda: export_video(space, [], out),
+        "named 'sit'": lambda: export_video(space, clips * 2, out),
+        r"out\.gif is neither": lambda: export_video(space, clips, tmp_path / "out.gif"),
+        "repeated 0 times": lambda: export_video(space, clips, out, repeat=0),
+        "0 frames per second": lambda: export_video(space, clips, out, fps=0.0),
+        "1000 frames per second": lambda: export_video(space, clips, out, fps=1000.0),
+        "at most 100,000": lambda: export_video(space, clips, out, repeat=10**5),
+        "side of 8 pixels": lambda: export_video(space, clips, out, Around(size=(8, 64))),
+        "no motion 'sit' of 9 frames": lambda: export_video(space, clips, out, of_view(VIEW), truth=(load(data), VIEW)),
+        "no view 'x'; it has view_00, test_00": lambda: choose(space, Around(), view="x", data=data),
+        "no view 'x'; no cameras are known": lambda: find_view(space.views, "x", "The scene"),
+        "from one of them": lambda: choose(space, Around(), path=ORBIT, view="x"),
+    }
+    for complaint, call in refused.items():
+        with pytest.raises(DimoError, match=complaint):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_the_old_video(space: MotionSpace, tmp_path: Path):
+    path = tmp_path / "a.mp4"
+    path.write_text("mine")
+    with pytest.raises(DimoError, match="is there already"):
+        export_video(space, space.clips(["sit"]), path, of_view(VIEW))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for target in (path, tmp_path / "folder"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+        try:
+            with pytest.raises(DimoError, match="could not be written"):
+                export_video(space, space.clips(["sit"]), target, of_view(VIEW), overwrite=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_without_pyav_it_says_so_and_folders_still_work(
+    space: MotionSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in [name for name in sys.modules if name.split(".")[0] == "av"] + ["av", "av.error"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(DimoError, match="PyAV, which is missing"):
+        export_video(space, space.clips(["sit"]), tmp_path / "a.mp4", of_view(VIEW))
+    assert len(frames_of(export_video(space, space.clips(["sit"]), tmp_path / "out", of_view(VIEW)))) == FRAMES
+
+
+def test_the_cameras_of_the_method_see_33_9_degrees():
+    assert float(of_view(VIEW).Ks[0, 1, 1]) == pytest.approx(0.5 * SIZE / math.tan(math.radians(33.9) / 2))
