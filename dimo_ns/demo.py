@@ -16,14 +16,17 @@ from dimo_ns.config import dimo_laptop
 from dimo_ns.data.creature import write_sample
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.data.format import load
+from dimo_ns.export.html.page import save_html
 from dimo_ns.export.scene import export_run
 from dimo_ns.space.file import FILE
+from dimo_ns.space.motion_space import MotionSpace
 from dimo_ns.training import checkpoint
 from dimo_ns.training.model import DimoModelConfig
 from dimo_ns.training.recipe import LAPTOP
 from dimo_ns.training.report import write_report
 from dimo_ns.training.trainer import DimoTrainerConfig
 
+PAGE = "motions.html"
 LENGTH = 0.75
 """Of the recipe: enough to see it work, in minutes."""
 
@@ -35,7 +38,7 @@ def run(out: Path) -> None:
     folder = train(dataset, out)
     newest = next(iter(checkpoint.steps(folder / "nerfstudio_models").values())).stat().st_mtime
 
-    report, scene = folder / "report" / "index.html", folder / FILE
+    report, scene, page = folder / "report" / "index.html", folder / FILE, folder / PAGE
     if is_newer(report, newest):
         say(f"Report: {report} is up to date.")
     else:
@@ -45,6 +48,10 @@ def run(out: Path) -> None:
         say(f"Scene: {scene} is up to date.")
     else:
         export_run(folder)
+    if is_newer(page, scene.stat().st_mtime):
+        say(f"Web page: {page} is up to date.")
+    else:
+        save_html(MotionSpace.open(scene), page, overwrite=True)
     summarize(dataset, folder, json.loads((folder / "report" / "metrics.json").read_text()))
 
 
@@ -90,6 +97,7 @@ def summarize(dataset: Dataset, folder: Path, figures: dict[str, Any]) -> None:
         ("dataset", dataset.root),
         ("training run", folder),
         ("scene", folder / FILE),
+        ("web page", folder / PAGE),
         ("report", report / "index.html"),
         ("videos", report / "motions.mp4"),
         ("", report / "orbit.mp4"),
