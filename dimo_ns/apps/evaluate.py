@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import yaml
 
+from dimo_ns.apps.fit import fit, observe
 from dimo_ns.apps.interpolate import interpolate, smoothness
 from dimo_ns.apps.language import Paraphrases, language_figures
 from dimo_ns.apps.sample import Samples, quality, sample
@@ -114,7 +115,7 @@ def evaluate(
         figures["held_out"] = {}
         for motion in held_out:
             say(f"Fitting {motion.name}")
-            figures["held_out"][motion.name] = held_out_motion(space, dataset, motion, protocol)
+            figures["held_out"][motion.name] = held_out_motion(space, dataset, motion.name, protocol)
     else:
         skipped["held_out"] = "the dataset has no held-out motion" if protocol.fit else "not in the protocol"
     if len(space.names) < 2:
@@ -169,6 +170,42 @@ def reconstruction(space: MotionSpace, dataset: Dataset, names: list[str], lpips
 def posed(space: MotionSpace, z: torch.Tensor, t: float) -> Gaussians:
     """The object at time t under one latent [1, d]: batch axis 1."""
     return space.scene.pose(z, torch.tensor([t], device=space.device))
+
+
+def held_out_motion(space: MotionSpace, dataset: Dataset, motion: str, protocol: Protocol) -> dict[str, Any]:
+    """A motion that the scene never saw, fitted from all training views and from one, by a latent and adapted; and the
+    training motion that is best in its place. Figures are over the held-out views."""
+    times = torch.arange(dataset.frames) / dataset.frames
+    in_its_place = [
+        {"name": name} | clip_figures(space, dataset, motion, space.clip(name, z, times))
+        for name, z in zip(space.names, space.mu, strict=True)
+    ]
+    found: dict[str, Any] = {"best_training_motion": max(in_its_place, key=lambda figures: figures["psnr"])}
+    one = protocol.single_view or dataset.train_views[0].name
+    for suffix, views in (("", None), ("_one_view", [one])):
+        seen = observe(dataset, motion, views)
+        for kind, adapt in (("latent", False), ("adapted", True)):
+            if not adapt or protocol.adapt_rank:
+                result = fit(space, seen, adapt, protocol.adapt_rank, seed=protocol.seed)
+                figures = clip_figures(space, dataset, motion, result.clip)
+                found[kind + suffix] = figures | {"overlap": result.after["overlap"], "seconds": result.seconds}
+    return found
+
+
+def clip_figures(space: MotionSpace, dataset: Dataset, motion: str, clip: Clip) -> dict[str, float]:
+    """A clip against the true frames of a motion in the held-out views (the training views where there are no others),
+    and against its true tracks."""
+    views = dataset.test_views or dataset.train_views
+
+    @torch.no_grad()
+    def pose(frame: int) -> Gaussians:
+        return space.scene.carry(clip.transforms[frame : frame + 1])
+
+    figures = means(shot.figures() for shot in shots(dataset, motion, views, pose))
+    truth = Truth.read(dataset)
+    if truth is not None:
+        figures["track_error_percent"] = truth.error(motion, clip.keypoints, clip.transforms)["percent"]
+    return figures
 
 
 def samples(space: MotionSpace, dataset: Dataset, protocol: Protocol) -> dict[str, Any]:

@@ -7,16 +7,38 @@ import tyro
 
 from dimo_ns.cli.commands import choice
 from dimo_ns.cli.data import Data
+from dimo_ns.cli.evaluate import evaluate
 from dimo_ns.cli.export import Export
+from dimo_ns.cli.fit import fit
+from dimo_ns.cli.generate import Generate, with_run
+from dimo_ns.cli.importing import Import
 from dimo_ns.cli.interpolate import interpolate
+from dimo_ns.cli.render import render
 from dimo_ns.cli.run import demo, report
 from dimo_ns.cli.sample import sample
+from dimo_ns.cli.text import Text, short_form
+from dimo_ns.cli.view import view
 from dimo_ns.errors import DimoError
 
 
 def main(args: list[str] | None = None) -> None:
     """Entry point: exits with 2 and one sentence on stderr after a user's error, with 130 after Ctrl-C."""
-    commands = choice(data=Data, export=Export, sample=sample, interpolate=interpolate, demo=demo, report=report)
+    commands = choice(
+        data=Data,
+        generate=Generate,
+        export=Export,
+        render=render,
+        view=view,
+        sample=sample,
+        interpolate=interpolate,
+        text=Text,
+        fit=fit,
+        evaluate=evaluate,
+        demo=demo,
+        report=report,
+        **{"import": Import},
+    )
+    args = with_run(short_form(sys.argv[1:] if args is None else args))
     markers = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
     try:
         tyro.cli(

@@ -1,0 +1,32 @@
+"""`dimo view`: a scene's motions in the browser."""
+
+from pathlib import Path
+
+from dimo_ns.cli.commands import Positional
+
+
+def view(scene: Positional[Path], port: int = 7007, host: str = "127.0.0.1") -> None:
+    """Look at a scene's motions in the browser, blend them, change them, make new ones; ends with Ctrl-C.
+
+    Args:
+        scene: A scene.safetensors, its folder, or the folder of a training run.
+        port: Where to listen; if it is taken, the next one that is free.
+        host: Who may look: 127.0.0.1 is this machine alone, 0.0.0.0 everyone who can reach it.
+    """
+    from dimo_ns.space.motion_space import MotionSpace
+    from dimo_ns.viewer.serve import SceneViewer, is_loopback
+
+    viewer = SceneViewer(MotionSpace.open(scene), port, host)
+    if viewer.port != port:
+        print(f"Port {port} is taken; this is {viewer.port}.")
+    if not is_loopback(host):
+        print(
+            f"Open to everyone who can reach {host}: they can use all controls, save files beside the scene, and with "
+            "some versions of viser read any file that you can read. Leave --host out to keep it to this machine.",
+            flush=True,
+        )
+    print(f"{viewer.address} shows {scene}; Ctrl-C ends it.", flush=True)
+    try:
+        viewer.wait()
+    finally:
+        viewer.close()

@@ -1,0 +1,93 @@
+"""Videos of a user's own become a dataset: from one side with made-up views, from all sides with their own cameras."""
+
+import numpy as np
+import pytest
+import tiny_multiview
+from clips import clip
+from stub_makers import tree
+
+from dimo_ns import cli
+from dimo_ns.data.format import load
+from dimo_ns.data.frames import read_clip
+from dimo_ns.generate.run import write_video
+
+
+def test_videos_of_all_sides_keep_their_cameras(tmp_path, capsys):
+    pictures = {}
+    for m, motion in enumerate(("walk", "jump")):
+        for v in range(3):
+            (tmp_path / "videos" / motion).mkdir(parents=True, exist_ok=True)
+            pictures[motion, v] = np.roll(clip(frames=9), 3 * m + 2 * v, axis=2)
+            write_video(tmp_path / "videos" / motion / f"{v}.mp4", pictures[motion, v], 8)
+    write_video(tmp_path / "videos" / "jump" / "2.mp4", clip("still"), 8)
+    cli.main(["data", "from-videos", str(tmp_path / "videos"), str(tmp_path / "set"), "--frames", "5"])
+    assert "jump/2: still: the object moves by 0.0 px a frame" in capsys.readouterr().out
+    dataset = load(tmp_path / "set")
+    assert [v.azimuth_deg for v in dataset.views] == [0, 120, 240]
+    assert (dataset.frames, [m.name for m in dataset.motions]) == (5, ["jump", "walk"])
+    for v in range(2):
+        found = np.stack([frame for _, frame in read_clip(dataset, "walk", str(v))])
+        expected = pictures["walk", v][::2]
+        assert ((found[..., 3] > 127) == (expected[..., 2] < 190)).mean() > 0.99
+    before = tree(tmp_path / "set")
+    with pytest.raises(SystemExit):
+        cli.main(["data", "from-videos", str(tmp_path / "videos"), str(tmp_path / "set")])
+    assert tree(tmp_path / "set") == before
+
+
+def test_videos_of_one_side_get_the_others(tmp_path, monkeypatch):
+    pytest.importorskip("diffusers", reason="needs the 'generate' extra")
+    tiny_multiview.expect(monkeypatch)
+    weights = tiny_multiview.save(tmp_path / f"{tiny_multiview.NAME}.safetensors")
+    (tmp_path / "videos").mkdir()
+    for name in ("walk_fast", "jump"):
+        write_video(tmp_path / "videos" / f"{name}.mp4", clip(frames=9), 8)
+    write_video(tmp_path / "videos" / "rest.mp4", clip("still"), 8)
+    preset = tmp_path / "mine.yaml"
+    from dimo_ns.generate.prompts import CONFIGS
+
+    text = (CONFIGS / "presets" / "12gb.yaml").read_text()
+    preset.write_text(text + "multiview_steps: 1\n")
+    args = [
+        "data", "from-videos", str(tmp_path / "videos"), str(tmp_path / "set"), "--frames", "4", "--size", "64",
+        "--preset", str(preset), "--multiview-weights", str(weights), "--device", "cpu",
+    ]  # fmt: skip
+    cli.main(args)
+    dataset = load(tmp_path / "set")
+    assert [(m.name, m.prompt) for m in dataset.motions] == [("jump", "jump"), ("walk_fast", "walk fast")]
+    assert len(dataset.views) == 4
+    frames = [frame for _, frame in read_clip(dataset, "jump", "view_00")]
+    assert frames[0].shape == (64, 64, 4)
+    wide = (np.stack(frames)[..., 3] > 127).any((0, 1)).sum()
+    assert wide == pytest.approx(0.9 * 64, abs=3)
+    before = tree(tmp_path / "set", tmp_path / "set.work")
+    monkeypatch.setattr("dimo_ns.generate.views.MultiView", None)
+    cli.main(args)
+    assert tree(tmp_path / "set", tmp_path / "set.work") == before
+
+
+@pytest.mark.parametrize("kind", ["absent", "empty", "text", "short"])
+def test_what_are_no_videos_is_refused(tmp_path, kind, capsys, monkeypatch):
+    folder = tmp_path / "videos"
+    if kind != "absent":
+        folder.mkdir()
+    weights = ["--device", "cpu", "--multiview-weights", str(tmp_path / "absent.safetensors")]
+    if kind in ("text", "short"):
+        pytest.importorskip("diffusers", reason="needs the 'generate' extra")
+        tiny_multiview.expect(monkeypatch)
+        weights[-1] = str(tiny_multiview.save(tmp_path / f"{tiny_multiview.NAME}.safetensors"))
+    if kind == "text":
+        (folder / "a.mp4").write_text("not a video")
+    elif kind == "short":
+        write_video(folder / "a.mp4", clip(frames=3), 8)
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(["data", "from-videos", str(folder), str(tmp_path / "set"), *weights])
+    assert exit_info.value.code == 2
+    expected = {
+        "absent": "no folder",
+        "empty": "has 0 videos",
+        "text": "cannot be read",
+        "short": "21 frames are to be",
+    }
+    assert expected[kind] in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
