@@ -4,13 +4,15 @@ from typing import Literal
 
 from nerfstudio.plugins.types import MethodSpecification
 
-from dimo_ns.training.model import DimoModelConfig
+from dimo_ns.training.model import DimoModel, DimoModelConfig
 from dimo_ns.training.optim import FrameAdamConfig, FusedAdamConfig
 from dimo_ns.training.pipeline import DimoPipelineConfig
 from dimo_ns.training.trainer import DimoTrainerConfig
+from dimo_ns.viewer.nerfstudio import MotionTab
 
 ADAM_GROUPS = ("means", "quats", "scales", "opacities", "colors", "keypoints", "radii", "latents", "decoder", "basis")
 FRAME_GROUPS = ("translations", "rotations")
+DimoModel.panel_type = MotionTab
 
 
 def _trainer(name: str, recipe: Literal["paper", "laptop"]) -> DimoTrainerConfig:

@@ -1,0 +1,148 @@
+"""Our own viewer's worker: one thread that plays, draws for every browser, and sleeps while there is nothing to do.
+
+A picture is made when the one before is done, so that nothing queues up; it is small while something changes, as small
+as keeps up with the hand, and sharp once that rests.
+"""
+
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import viser
+from viser.transforms import SO3
+
+from dimo_ns.core.geometry import viewmats_from_c2w
+from dimo_ns.report import picture
+from dimo_ns.viewer import draw
+from dimo_ns.viewer.overlays import Overlays
+from dimo_ns.viewer.panel import Panel
+from dimo_ns.viewer.state import Shown, State
+
+FASTEST = 1 / 30
+"""Seconds between two pictures, at least."""
+BUDGET = 1 / 40
+"""Seconds that a picture may take while something changes."""
+REST = 0.2
+"""Seconds without change after which the picture is made sharp."""
+SHARP, SHARPEST, COARSE = 720, 1080, 256
+"""Pixels from top to bottom: of a sharp picture where viser does not say how high the browser's is, of the largest, and
+of the smallest one."""
+
+
+@dataclass
+class Watcher:
+    """A browser, and what it has last been sent."""
+
+    client: Any
+    version: int = -1
+    camera: float = -1.0
+    sharp: bool = False
+
+
+class Player(threading.Thread):
+    """Serves a state to the browsers of a viser server until it is stopped."""
+
+    def __init__(self, server: viser.ViserServer, state: State, panel: Panel, overlays: Overlays):
+        super().__init__(daemon=True, name="dimo-player")
+        self.server, self.state, self.panel, self.overlays = server, state, panel, overlays
+        self.watchers: dict[int, Watcher] = {}
+        self.pictures = 0
+        """Made so far."""
+        self.seconds_per_pixel = 1e-7
+        self._stopped = self._woken = False
+
+    def stop(self) -> None:
+        self._stopped = True
+        self.wake()
+        self.join()
+
+    def wake(self) -> None:
+        """A browser came, went, or has moved its camera."""
+        with self.state.changed:
+            self._woken = True
+            self.state.changed.notify_all()
+
+    def run(self) -> None:
+        self._warm_up()
+        last = touched = time.monotonic()
+        while not self._stopped:
+            with self.state.changed:
+                self._woken, version = False, self.state.version
+            clients = self.server.get_clients()
+            self.watchers = {i: self.watchers.get(i) or Watcher(client) for i, client in clients.items()}
+            blurred = any(not watcher.sharp for watcher in self.watchers.values())
+            moving = bool(clients) and (self.state.playing or any(map(self._moved, self.watchers.values())))
+            now = time.monotonic()
+            if moving or (blurred and now - touched >= REST):
+                touched = now if moving else touched
+                self.state.tick(min(now - last, 1.0))
+                self._guard(self._send, moving)
+                time.sleep(max(0.0, now + FASTEST - time.monotonic()))
+            else:
+                behind = bool(clients) and self.panel.behind
+                if behind:
+                    self._guard(self.panel.follow)
+                with self.state.changed:
+                    if not (self._woken or self._stopped or self.state.version != version):
+                        self.state.changed.wait(REST / 4 if blurred or behind else None)
+                now = time.monotonic()
+            last = now
+
+    def _warm_up(self) -> None:
+        """Draws once for nobody: kernels are compiled or loaded before somebody waits for them."""
+        size = (COARSE, COARSE)
+        K = torch.tensor([[COARSE, 0.0, COARSE / 2], [0.0, COARSE, COARSE / 2], [0.0, 0.0, 1.0]])
+        draw.draw(self.state.space, self.state.shown(), picture.orbit(torch.tensor([0.0]), 0.0)[0], K, size)
+
+    def _moved(self, watcher: Watcher) -> bool:
+        return watcher.version != self.state.version or watcher.camera != watcher.client.camera.update_timestamp
+
+    def _send(self, moving: bool) -> None:
+        """A picture for every browser that has not the present one; the rest of what there is to see for all."""
+        shown = self.state.shown()
+        self.overlays.update(self.state, shown)
+        for watcher in list(self.watchers.values()):
+            if self._moved(watcher) or not watcher.sharp:
+                self._send_to(watcher, shown, moving)
+        self.panel.follow()
+
+    def _send_to(self, watcher: Watcher, shown: Shown, moving: bool) -> None:
+        camera = watcher.client.camera
+        stamp, aspect = camera.update_timestamp, min(max(float(camera.aspect), 0.2), 5.0)
+        sharp = min(getattr(camera, "image_height", None) or SHARP, SHARPEST)
+        high = min(sharp, int((BUDGET / self.seconds_per_pixel / aspect) ** 0.5)) if moving else sharp
+        high = max(high, COARSE)
+        size = high, max(round(high * aspect), 1)
+        start = time.perf_counter()
+        viewmat, K = seen_by(camera, size)
+        image = draw.draw(self.state.space, shown, viewmat, K, size)
+        spent = (time.perf_counter() - start) / (size[0] * size[1])
+        self.seconds_per_pixel += 0.2 * (spent - self.seconds_per_pixel)
+        watcher.client.scene.set_background_image(image, format="jpeg", jpeg_quality=75 if moving else 92)
+        self.pictures += 1
+        watcher.version, watcher.camera, watcher.sharp = shown.version, stamp, not moving or high >= sharp
+
+    def _guard(self, work: Callable[..., None], *args: Any) -> None:
+        """A browser may leave at any moment; nothing that goes wrong ends the others' playing."""
+        try:
+            work(*args)
+        except Exception:
+            if self.watchers.keys() <= self.server.get_clients().keys():
+                traceback.print_exc()
+                time.sleep(1.0)
+
+
+def seen_by(camera: viser.CameraHandle, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """World-to-camera and intrinsics of a browser's camera for a picture of (h, w)."""
+    c2w = torch.eye(4)
+    c2w[:3, :3] = torch.from_numpy(SO3(np.asarray(camera.wxyz)).as_matrix()).float()
+    c2w[:3, 3] = torch.from_numpy(np.asarray(camera.position)).float()
+    c2w[:3, 1:3] *= -1  # viser looks along +z as OpenCV does; ours are OpenGL's
+    focal = size[0] / 2 / float(np.tan(camera.fov / 2))
+    K = torch.tensor([[focal, 0.0, size[1] / 2], [0.0, focal, size[0] / 2], [0.0, 0.0, 1.0]])
+    return viewmats_from_c2w(c2w), K
