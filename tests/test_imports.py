@@ -12,8 +12,8 @@ import dimo_ns
 
 PACKAGE = Path(dimo_ns.__file__).parent
 LAYERS = (
-    *("errors", "core", "rasterize", "data", "metrics", "report", "training", "space", "apps", "export", "viewer", "generate"),
-    *("config", "demo", "cli"),
+    *("errors", "core", "rasterize", "data", "metrics", "report", "training", "space", "apps", "export", "viewer"),
+    *("generate", "config", "demo", "cli"),
 )
 """Each imports only from those before it and from itself."""
 FILES = sorted(PACKAGE.rglob("*.py"))
