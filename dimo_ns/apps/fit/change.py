@@ -72,7 +72,7 @@ def project(
     u, s, vh = torch.linalg.svd(((target - raw) * weights).flatten(1), full_matrices=False)
     rank = min(rank, len(s))
     root = math.sqrt(len(times))
-    basis = (s[:rank, None] * vh[:rank] / root).view(rank, -1, 7) / weights
+    basis = (s[:rank, None] * vh[:rank] / root).view(rank, *raw.shape[1:]) / weights
     change = Change(u[:, :rank] * root, basis)
     poses = raw + torch.einsum("tr,rkc->tkc", change.times, change.basis)
     return change, RigidTransforms(poses[..., :3], F.normalize(poses[..., 3:], dim=-1))
