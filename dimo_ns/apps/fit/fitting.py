@@ -24,7 +24,7 @@ from dimo_ns.metrics.tracks import Truth
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
 LEAST_OVERLAP = 0.5
-"""Of the silhouettes, after a fit that can be believed."""
+"""Of the silhouettes, under the latent alone, for a fit to be believed: a change bends the object into any shape."""
 
 
 @dataclass(eq=False)
@@ -108,7 +108,8 @@ def fit(
             seen = replace(seen, viewmats=similarity.viewmats(seen.viewmats))
         best = int(scores(space, space.mu, seen.at(MIDDLE).some_views(4)).argmax())
         latent, curves = fit_latent(space, seen, seed, say)
-        transforms, change = space.motion(latent[None], seen.times)[0], None
+        plain, change = space.motion(latent[None], seen.times)[0], None
+        transforms = plain
         if adapt and rank:
             tracker = Tracker(space, seen, seed)
             tracker.track(latent, say)
@@ -124,13 +125,14 @@ def fit(
     full = seen.at(FULL)
     before = _seen_figures(space, space.motion(space.mu[best : best + 1], seen.times)[0], full)
     after = _seen_figures(space, transforms, full)
+    overlap = after["overlap"] if change is None else _seen_figures(space, plain, full)["overlap"]
     result = Fit(
         latent, clip, space.names[best], before, after, time.perf_counter() - start, seed, curves, change, similarity
     )
-    if after["overlap"] < LEAST_OVERLAP:
+    if overlap < LEAST_OVERLAP:
         result.warnings.append(
-            f"The fit covers {after['overlap']:.0%} of what is seen of '{seen.motion}' ({after['psnr']:.1f} dB): is "
-            "this the object of the scene, in its place? Try --align if it stands elsewhere."
+            f"No latent comes near what is seen of '{seen.motion}': silhouettes overlap by {overlap:.0%}, and the fit "
+            f"has {after['psnr']:.1f} dB; is this the object of the scene? Try --align if it stands elsewhere."
         )
     return result
 
