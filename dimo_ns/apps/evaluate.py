@@ -6,6 +6,7 @@ the reason.
 
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from itertools import combinations
@@ -14,6 +15,8 @@ from typing import Any
 
 import torch
 import yaml
+from jaxtyping import Float
+from torch import Tensor
 
 from dimo_ns.apps.fit import fit, observe
 from dimo_ns.apps.interpolate import interpolate, smoothness
@@ -25,6 +28,7 @@ from dimo_ns.data.fields import Fields
 from dimo_ns.errors import DimoError
 from dimo_ns.metrics.images import Stills, means, shots
 from dimo_ns.metrics.perceptual import Lpips
+from dimo_ns.metrics.pretrained import ClipSimilarity, VideoFeatures, frechet_distance
 from dimo_ns.metrics.tracks import Truth
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
@@ -83,10 +87,12 @@ def evaluate(
     dataset: Dataset,
     protocol: Protocol,
     paraphrases: Mapping[str, Paraphrases] | None = None,
+    clip: ClipSimilarity | None = None,
+    video: VideoFeatures | None = None,
     say: Say = print,
 ) -> dict[str, Any]:
-    """All figures of a space, measured on its dataset (docs/space.md says what each means); in words, only if there are
-    paraphrases. Raises DimoError if no motion of the space is in the dataset."""
+    """All figures of a space, measured on its dataset (docs/space.md says what each means); those in words, of CLIP and
+    of VideoMAE only if these are given. Raises DimoError if no motion of the space is in the dataset."""
     known = {motion.name for motion in dataset.motions}
     trained = [name for name in space.names if name in known]
     if not trained:
@@ -105,11 +111,13 @@ def evaluate(
     lpips = Lpips.find()
     if lpips is None:
         skipped["lpips"] = "torchvision's VGG-16 weights are not on this machine"
-    skipped["clip"] = "no weights were given"
-    skipped["fvd"] = "its usual weights are a TorchScript program, and nothing here runs code that it loads"
+    if clip is None:
+        skipped["clip"] = "no CLIP model was given"
+    if video is None:
+        skipped["fvd"] = "no VideoMAE model was given"
 
     say(f"Reconstruction of {len(trained)} motions")
-    figures["reconstruction"] = reconstruction(space, dataset, trained, lpips)
+    figures["reconstruction"] = reconstruction(space, dataset, trained, lpips, clip, video)
     held_out = [motion for motion in dataset.held_out_motions if motion.name not in space.names]
     if protocol.fit and held_out:
         figures["held_out"] = {}
@@ -138,19 +146,34 @@ def evaluate(
     return figures
 
 
-def reconstruction(space: MotionSpace, dataset: Dataset, names: list[str], lpips: Lpips | None) -> dict[str, Any]:
+def reconstruction(
+    space: MotionSpace,
+    dataset: Dataset,
+    names: list[str],
+    lpips: Lpips | None = None,
+    clip: ClipSimilarity | None = None,
+    video: VideoFeatures | None = None,
+) -> dict[str, Any]:
     """Renders of the motions of training against the held-out views, or the training views where there are no others:
     means over all images, by motion and by view; a true frame held still beside them; errors of the key points."""
     views = dataset.test_views or dataset.train_views
-    stills, rows = Stills(names[0]), []
+    stills, rows, features = Stills(names[0]), [], []
     for name in names:
-        z = space.latents(name)
+        z, videos = space.latents(name), defaultdict(list)
         for shot in shots(dataset, name, views, lambda frame, z=z: posed(space, z, frame / dataset.frames)):
             row = shot.figures()
             row |= stills.compare(shot, row["psnr"])
             if lpips is not None:
                 row["lpips"] = float(lpips(shot.image[None], shot.target[None]))
+            if clip is not None or video is not None:
+                videos[shot.view].append(torch.stack([shot.image, shot.target]))
             rows.append((name, shot.view, row))
+        for view, pictures in videos.items():
+            ours, theirs = torch.stack(pictures, 1)
+            if clip is not None:
+                rows.append((name, view, clip.figures(ours, theirs)))
+            if video is not None:
+                features.append(torch.stack([video(ours), video(theirs)]))
     truth = Truth.read(dataset)
     errors = {}
     if truth is not None:
@@ -159,6 +182,7 @@ def reconstruction(space: MotionSpace, dataset: Dataset, names: list[str], lpips
     return {
         "views": "held-out" if dataset.test_views else "training",
         **means(row for *_, row in rows),
+        **frechet(features),
         "still": stills.figures(),
         "by_motion": {name: means(row for motion, _, row in rows if motion == name) for name in names},
         "by_view": {view.name: means(row for _, seen, row in rows if seen == view.name) for view in views},
@@ -166,9 +190,17 @@ def reconstruction(space: MotionSpace, dataset: Dataset, names: list[str], lpips
     }
 
 
+def frechet(features: list[Float[Tensor, "2 d"]]) -> dict[str, float]:
+    """The distance of the renders' videos from the true ones, where there are two at least, and how many there are."""
+    if len(features) < 2:
+        return {}
+    ours, theirs = torch.stack(features, 1)
+    return {"fvd": frechet_distance(ours, theirs), "fvd_videos": len(features)}
+
+
 @torch.no_grad()
-def posed(space: MotionSpace, z: torch.Tensor, t: float) -> Gaussians:
-    """The object at time t under one latent [1, d]: batch axis 1."""
+def posed(space: MotionSpace, z: Float[Tensor, "1 d"], t: float) -> Gaussians:
+    """The object at time t under one latent: batch axis 1."""
     return space.scene.pose(z, torch.tensor([t], device=space.device))
 
 

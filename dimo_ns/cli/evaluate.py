@@ -11,6 +11,8 @@ def evaluate(
     out: Path = Path("evaluation"),
     protocol: Path | None = None,
     paraphrases: Path | None = None,
+    clip: Path | None = None,
+    fvd: Path | None = None,
     overwrite: bool = False,
 ) -> None:
     """Measure a scene: reconstruction, held-out motions, samples, blends, words, times. Writes one JSON and one page.
@@ -21,6 +23,8 @@ def evaluate(
         out: Folder for evaluation.json and evaluation.png.
         protocol: What is measured, and how much of it: a copy of configs/evaluate.yaml, changed.
         paraphrases: Texts for every motion, known and held out, as in configs/paraphrases.
+        clip: Folder of a CLIP model (transformers, safetensors), for the likeness of renders and truth to it.
+        fvd: Folder of a VideoMAE model, for the Frechet distance between rendered and true videos.
         overwrite: Replace an evaluation that is there.
     """
     import json
@@ -30,6 +34,7 @@ def evaluate(
     from dimo_ns.apps.language import read_paraphrases
     from dimo_ns.data.format import load
     from dimo_ns.export.output import check_free, complete
+    from dimo_ns.metrics.pretrained import ClipSimilarity, VideoFeatures
     from dimo_ns.report.evaluation import evaluation_page
     from dimo_ns.space.motion_space import MotionSpace
 
@@ -37,7 +42,14 @@ def evaluate(
     check_free(out, names, overwrite)
     space, dataset = MotionSpace.open(scene), load(data)
     texts = read_paraphrases(paraphrases) if paraphrases else None
-    figures = measure(space, dataset, Protocol.read(protocol) if protocol else Protocol(), texts)
+    figures = measure(
+        space,
+        dataset,
+        Protocol.read(protocol) if protocol else Protocol(),
+        texts,
+        ClipSimilarity(clip) if clip else None,
+        VideoFeatures(fvd) if fvd else None,
+    )
     with complete(out, names, overwrite) as folder:
         (folder / names[0]).write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n")
         evaluation_page(figures, folder / names[1])

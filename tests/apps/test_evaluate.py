@@ -8,6 +8,7 @@ import pytest
 from photographed import photograph
 from PIL import Image
 from spaces import NAMES, some_space
+from tiny_networks import save_networks
 
 from dimo_ns.apps.evaluate import Protocol, evaluate
 from dimo_ns.cli import main
@@ -56,6 +57,21 @@ def test_the_same_protocol_gives_the_same_figures(space: MotionSpace, dataset: D
     for figures in (first, second):
         del figures["samples"]["seconds"]
     assert first == second
+
+
+def test_pretrained_networks_find_a_spaces_own_renders_alike(space: MotionSpace, dataset: Dataset, tmp_path: Path):
+    pytest.importorskip("transformers", reason="transformers is not installed")
+    folders = save_networks(tmp_path)
+    save_scene(space.scene, space.info, tmp_path / FILE)
+    protocol, out = tmp_path / "protocol.yaml", tmp_path / "out"
+    protocol.write_text("{samples: 0, interpolation_steps: 0, fit: false, repeats: 0}")
+    command = ["evaluate", str(tmp_path), "--data", str(dataset.root), "--out", str(out), "--protocol", str(protocol)]
+    main([*command, "--clip", str(folders["clip"]), "--fvd", str(folders["video"])])
+    figures = json.loads((out / "evaluation.json").read_text())
+    assert figures["reconstruction"]["clip"] == pytest.approx(1, abs=1e-3)
+    assert figures["reconstruction"]["fvd"] == pytest.approx(0, abs=1e-3)
+    assert figures["reconstruction"]["fvd_videos"] == len(NAMES)
+    assert not {"clip", "fvd"} & set(figures["skipped"])
 
 
 def test_another_objects_dataset_is_refused(space: MotionSpace, tmp_path: Path):
