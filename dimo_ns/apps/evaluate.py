@@ -177,8 +177,8 @@ def reconstruction(
     truth = Truth.read(dataset)
     errors = {}
     if truth is not None:
-        for clip in space.clips(names):
-            errors[clip.name] = truth.error(clip.name, clip.keypoints, clip.transforms)["percent"]
+        for ridden in space.clips(names):
+            errors[ridden.name] = truth.error(ridden.name, ridden.keypoints, ridden.transforms)["percent"]
     return {
         "views": "held-out" if dataset.test_views else "training",
         **means(row for *_, row in rows),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from ..core import skinning
 from ..errors import DimoError
 from .common import Camera, Composition, gsplat_version
 
@@ -193,5 +194,11 @@ def _gsplat_max_alpha() -> float:
     return 0.999 if gsplat_version() < (1, 6) else 0.99
 
 
+def _blend(*tensors: Tensor) -> tuple[Tensor, Tensor]:
+    from .skinning import blend  # numba takes long to import
+
+    return blend(*tensors)
+
+
 if _has_numba():
-    from . import skinning  # noqa: F401 (offers the CPU kernel of core's skinning)
+    skinning.faster["cpu"] = _blend

@@ -154,6 +154,3 @@ def blend(
     if means.dtype != torch.float32 or indices.shape[1] != _NEIGHBOURS:
         return skinning.blend(means, quats, weights, affine, turns, indices)
     return _Blend.apply(means, quats, weights, affine, turns, indices)  # pyright: ignore[reportReturnType]
-
-
-skinning.faster["cpu"] = blend

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dimo_ns.report import picture
+from dimo_ns.report import picture, plotting
 
 Curve = tuple[np.ndarray, np.ndarray]
 """Steps and values."""
@@ -28,7 +28,7 @@ def read_scalars(folder: Path) -> dict[str, Curve]:
 def curves(scalars: dict[str, Curve], phases: list[tuple[str, int]], path: Path) -> Path:
     """Draws them as a PNG; `phases` are name and number of steps, in order."""
     terms = {tag.split("/")[-1]: curve for tag, curve in sorted(scalars.items()) if tag.startswith("Train Loss Dict/")}
-    with picture.style():
+    with plotting.style():
         figure, (losses, count) = plt.subplots(
             2, 1, figsize=(7.0, 4.2), sharex=True, height_ratios=(3, 1), constrained_layout=True
         )
@@ -61,6 +61,6 @@ def curves(scalars: dict[str, Curve], phases: list[tuple[str, int]], path: Path)
                 name, ((bounds[i] + bounds[i + 1]) / 2, 1.02), xycoords=("data", "axes fraction"), fontsize=7,
                 ha="center" if level else "left", va="bottom", rotation=0 if level else 40, color=picture.GREY,
             )  # fmt: skip
-        picture.save(figure, path)
+        plotting.save(figure, path)
         plt.close(figure)
     return path

@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from dimo_ns.report import picture
+from dimo_ns.report import picture, plotting
 
 BLUE, ORANGE, GREEN, RED = picture.PALETTE[:4]
 FITS = (
@@ -21,7 +21,7 @@ FITS = (
 
 def evaluation_page(figures: dict[str, Any], path: Path) -> Path:
     """Draws what was measured as a PNG; panels of what was not are left empty, with the reason."""
-    with picture.style():
+    with plotting.style():
         figure, grid = plt.subplots(2, 3, figsize=(11, 6.4))
         panels = (
             ("reconstruction", "Reconstruction", _reconstruction),
@@ -42,7 +42,7 @@ def evaluation_page(figures: dict[str, Any], path: Path) -> Path:
         trained = "" if figures["trained_on_this_dataset"] else " (not the one it was trained on)"
         figure.suptitle(f"{figures['object']}, dataset {figures['dataset_hash'][:12]}{trained}", fontsize=11)
         figure.tight_layout(h_pad=2, w_pad=2)
-        picture.save(figure, path)
+        plotting.save(figure, path)
         plt.close(figure)
     return path
 

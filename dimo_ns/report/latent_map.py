@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.patches import Ellipse
 
 from dimo_ns.core.latents import MotionLatents
-from dimo_ns.report import picture
+from dimo_ns.report import picture, plotting
 
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 
@@ -19,7 +19,7 @@ def latent_map(latents: MotionLatents, motions: list[str], path: Path) -> Path:
     places, shares, axes_of = principal(latents.mu.detach().cpu())
     variances = latents.logvar.detach().exp().cpu()
     reaches: list[np.ndarray] = []
-    with picture.style():
+    with plotting.style():
         figure, axes = plt.subplots(figsize=(4.2, 3.6))
         axes.axhline(0, color=picture.RULE, lw=0.6, zorder=0)
         axes.axvline(0, color=picture.RULE, lw=0.6, zorder=0)
@@ -40,7 +40,7 @@ def latent_map(latents: MotionLatents, motions: list[str], path: Path) -> Path:
         axes.set_ylabel(f"second principal axis ({shares[1]:.0%})")
         figure.canvas.draw()
         _name(axes, places.numpy(), np.stack(reaches), motions)
-        picture.save(figure, path)
+        plotting.save(figure, path)
         plt.close(figure)
     return path
 

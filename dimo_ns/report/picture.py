@@ -2,18 +2,14 @@
 
 import io
 from collections.abc import Iterable
-from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import imageio.v3 as iio
-import matplotlib
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -31,43 +27,6 @@ WHITE = (1.0, 1.0, 1.0)
 INK, GREY, RULE = "#222222", "#6b6b6b", "#d9d9d9"
 PALETTE = ("#33628d", "#c8702d", "#4c8c63", "#a8485a", "#7a6aa8", "#8a7a4a", "#3f9a9a", "#9a5a8a")
 """Muted, and told apart by most people with colour-blindness in this order."""
-ERROR = LinearSegmentedColormap.from_list("error", ["#ffffff", "#f6d9b8", "#e08a4f", "#b03a48", "#4a1942"])
-TIME = LinearSegmentedColormap.from_list("time", matplotlib.colormaps["plasma"](np.linspace(0.0, 0.9, 256)))
-
-RC: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "axes.edgecolor": GREY,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": 7,
-    "savefig.dpi": 200,
-    "savefig.facecolor": "white",
-}
-
-
-@contextmanager
-def style():
-    """Within it, figures look alike."""
-    with matplotlib.rc_context(RC):
-        yield
-
-
-def save(figure: Figure, path: Path) -> Path:
-    figure.savefig(path, bbox_inches="tight", pad_inches=0.06)
-    return path
 
 
 @torch.no_grad()
@@ -171,8 +130,11 @@ def frame(
 
 @cache
 def font(size: int) -> ImageFont.FreeTypeFont:
-    """The figures' type, for pictures that are not drawn by matplotlib."""
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+    """The figures' type, which comes with matplotlib; that takes long to import, and is not."""
+    package = find_spec("matplotlib")
+    assert package
+    assert package.origin
+    return ImageFont.truetype(str(Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
 
 
 def caption(image: UInt8[np.ndarray, "h w 3"], text: str) -> UInt8[np.ndarray, "h2 w 3"]:

@@ -14,7 +14,7 @@ from dimo_ns.core.scene import Scene
 from dimo_ns.data.dataset import Dataset, View
 from dimo_ns.data.frames import read_clip
 from dimo_ns.errors import DimoError
-from dimo_ns.report import picture
+from dimo_ns.report import picture, plotting
 
 COLUMNS = 6
 CELL = 1.0
@@ -34,7 +34,7 @@ def contact_sheet(scene: Scene, dataset: Dataset, motions: list[str], path: Path
     columns = max(len(truth) for truth, _, _ in blocks)
     block_height = 3 * CELL * high / wide
     width, height = across * (columns * CELL + 0.45), down * (block_height + 0.5) + 0.55
-    with picture.style():
+    with plotting.style():
         figure = plt.figure(figsize=(width, height))
         grid = figure.add_gridspec(
             down, across, left=0.4 / width, right=1 - 0.05 / width, top=1 - 0.45 / height, bottom=0.55 / height,
@@ -42,7 +42,7 @@ def contact_sheet(scene: Scene, dataset: Dataset, motions: list[str], path: Path
         )  # fmt: skip
         for index, (name, (truth, render, frames)) in enumerate(zip(motions, blocks, strict=True)):
             error = np.abs(truth.astype(np.float32) - render).mean(-1) / 255
-            rows = [truth, render, (picture.ERROR(error / ERROR_AT_MOST)[..., :3] * 255).round().astype(np.uint8)]
+            rows = [truth, render, (plotting.ERROR(error / ERROR_AT_MOST)[..., :3] * 255).round().astype(np.uint8)]
             montage = np.full((3 * high, columns * wide, 3), 255, np.uint8)
             for y, row in enumerate(rows):
                 for x, image in enumerate(row):
@@ -57,7 +57,7 @@ def contact_sheet(scene: Scene, dataset: Dataset, motions: list[str], path: Path
             axes.set_yticks((np.arange(3) + 0.5) * high, ["truth", "render", "error"], rotation=90, va="center")
             axes.set_title(name, fontsize=10, loc="left", pad=4)
         bar = figure.add_axes((0.4 / width, 0.3 / height, 1.6 / width, 0.07 / height))
-        colours = ScalarMappable(Normalize(0, ERROR_AT_MOST), picture.ERROR)
+        colours = ScalarMappable(Normalize(0, ERROR_AT_MOST), plotting.ERROR)
         figure.colorbar(colours, cax=bar, orientation="horizontal", ticks=[0, 0.1, 0.2, 0.3])
         bar.tick_params(labelsize=6, length=2)
         held_out = "held-out" if view.split == "test" else "training"
@@ -65,7 +65,7 @@ def contact_sheet(scene: Scene, dataset: Dataset, motions: list[str], path: Path
             2.2 / width, 0.33 / height, f"mean absolute error of the colours;  {held_out} camera {view.name}",
             fontsize=7, color=picture.GREY, va="center",
         )  # fmt: skip
-        picture.save(figure, path)
+        plotting.save(figure, path)
         plt.close(figure)
     return path
 

@@ -5,19 +5,17 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize, to_rgba_array
 
 from dimo_ns.core.geometry import farthest_points
 from dimo_ns.core.scene import Scene
-from dimo_ns.report import picture
+from dimo_ns.report import picture, plotting
+from dimo_ns.report.trails import in_front
 
 POINTS, PER_FRAME, PIXELS = 60, 4, 640
 AZIMUTH, ELEVATION = 40.0, 18.0
-SKIN = 0.04
-"""How far behind the rendered surface a key point counts as seen: most of them lie under it. World units."""
 FADED, HIDDEN = 0.5, 0.12
 """How much of the object is left under the trails; opacity of hidden stretches."""
 
@@ -33,7 +31,7 @@ def tracks(scene: Scene, motions: list[str], frames: int, path: Path) -> Path:
     wide = 7.2 / across if across > 1 else 4.0
     high = wide * size[0] / size[1]
     width, height = wide * across, down * (high + 0.2) + 0.42
-    with picture.style():
+    with plotting.style():
         figure = plt.figure(figsize=(width, height))
         grid = figure.add_gridspec(
             down, across, left=0, right=1, top=1 - 0.2 / height, bottom=0.42 / height, wspace=0.02, hspace=0.2 / high
@@ -44,12 +42,12 @@ def tracks(scene: Scene, motions: list[str], frames: int, path: Path) -> Path:
             axes.axis("off")
             _panel(axes, scene, index, frames, viewmat, size)
         bar = figure.add_axes((0.5 - 0.9 / width, 0.26 / height, 1.8 / width, 0.07 / height))
-        colours = ScalarMappable(Normalize(0, 1), picture.TIME)
+        colours = ScalarMappable(Normalize(0, 1), plotting.TIME)
         figure.colorbar(colours, cax=bar, orientation="horizontal", ticks=[0, 0.5, 1])
         bar.set_xticklabels(["first frame", "time", "last frame"])
         bar.tick_params(labelsize=7, length=0, pad=2)
         bar.spines[:].set_visible(False)
-        picture.save(figure, path)
+        plotting.save(figure, path)
         plt.close(figure)
     return path
 
@@ -69,7 +67,7 @@ def _panel(axes, scene: Scene, motion: int, frames: int, viewmat: torch.Tensor, 
     seen = in_front(pixels, alpha, depth)
     shown = np.argsort(-pixels[-1, :, 2])  # far ones first
     lines, colours, widths = [], [], []
-    ramp = picture.TIME(np.linspace(0, 1, steps - 1))
+    ramp = plotting.TIME(np.linspace(0, 1, steps - 1))
     for k in shown:
         track = pixels[:, k, :2] - 0.5
         lines.append(np.stack([track[:-1], track[1:]], 1))
@@ -87,7 +85,7 @@ def _panel(axes, scene: Scene, motion: int, frames: int, viewmat: torch.Tensor, 
             clip_on=False,
         )
     )
-    heads = to_rgba_array([picture.TIME(1.0)] * len(shown))
+    heads = to_rgba_array([plotting.TIME(1.0)] * len(shown))
     heads[:, 3] = np.where(seen[-1, shown], 1.0, HIDDEN)
     axes.scatter(
         *(pixels[-1, shown, :2] - 0.5).T,
@@ -99,12 +97,3 @@ def _panel(axes, scene: Scene, motion: int, frames: int, viewmat: torch.Tensor, 
     )
     axes.set_xlim(-0.5, size[1] - 0.5)
     axes.set_ylim(size[0] - 0.5, -0.5)
-
-
-def in_front(
-    pixels: Float[np.ndarray, "t k 3"], alpha: Float[np.ndarray, "h w"], depth: Float[np.ndarray, "h w"]
-) -> Bool[np.ndarray, "t k"]:
-    """Which projected points (pixel x, y, depth) are not behind the rendered surface, or beside the object."""
-    h, w = alpha.shape
-    x, y = (np.clip(pixels[..., i].astype(int), 0, size - 1) for i, size in ((0, w), (1, h)))
-    return (pixels[..., 2] < depth[y, x] + SKIN) | (alpha[y, x] < 0.5)

@@ -1,15 +1,15 @@
 """Key points and where they came from, drawn over pictures of the object: a colour each, tails that fade, and what lies
 behind the object faint."""
 
+import colorsys
+
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from matplotlib.colors import hsv_to_rgb
 from PIL import Image, ImageDraw
 
 from dimo_ns.core.geometry import farthest_points
 from dimo_ns.report import picture
-from dimo_ns.report.tracks import in_front
 
 Render = tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]
 """Image, alpha and depth, as `picture.render` has them."""
@@ -20,6 +20,8 @@ COUNT = 96
 LENGTH, STEPS = 0.35, 24
 """Of a trail: the share of the motion that it shows, and its pieces."""
 OVERSAMPLING = 2
+SKIN = 0.04
+"""How far behind the rendered surface a key point counts as seen: most of them lie under it. World units."""
 FADED, HIDDEN = 0.45, 0.15
 """How much of the render is left under the drawing; opacity of what lies behind the object."""
 
@@ -35,13 +37,14 @@ def colours(keypoints: Float[torch.Tensor, "k 3"]) -> UInt8[np.ndarray, "k 3"]:
     axes = torch.linalg.svd(torch.cat([centred, torch.zeros(3, 3)]), full_matrices=False)[2]
     across = (centred @ axes.T).numpy()
     hue = np.arctan2(across[:, 1], across[:, 0]) / (2 * np.pi) % 1
-    shade = np.stack([hue, np.full_like(hue, 0.85), np.full_like(hue, 0.9)], -1)
-    return (hsv_to_rgb(shade) * 255).round().astype(np.uint8)
+    return (np.array([colorsys.hsv_to_rgb(h, 0.85, 0.9) for h in hue]) * 255).round().astype(np.uint8)
 
 
 def time_colours(times: Float[torch.Tensor, " s"]) -> UInt8[np.ndarray, "s 1 3"]:
     """The colours of times in [0, 1], as in the pictures of tracks."""
-    return (picture.TIME(times.cpu().numpy())[:, None, :3] * 255).round().astype(np.uint8)
+    from dimo_ns.report import plotting  # matplotlib takes long to import
+
+    return (plotting.TIME(times.cpu().numpy())[:, None, :3] * 255).round().astype(np.uint8)
 
 
 def trail_times(t: float) -> Float[torch.Tensor, " s"]:
@@ -73,6 +76,15 @@ def trails_over(
     """The faded render with the trails of key points that went through these positions."""
     pixels = picture.project(positions.cpu(), *view).numpy()
     return draw_trails(fade(render[0], background), pixels, in_front(pixels, *render[1:]), shades)
+
+
+def in_front(
+    pixels: Float[np.ndarray, "t k 3"], alpha: Float[np.ndarray, "h w"], depth: Float[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "t k"]:
+    """Which projected points (pixel x, y, depth) are not behind the rendered surface, or beside the object."""
+    h, w = alpha.shape
+    x, y = (np.clip(pixels[..., i].astype(int), 0, size - 1) for i, size in ((0, w), (1, h)))
+    return (pixels[..., 2] < depth[y, x] + SKIN) | (alpha[y, x] < 0.5)
 
 
 def fade(

@@ -24,6 +24,7 @@ from dimo_ns.core.types import Gaussians, RigidTransforms
 from dimo_ns.errors import DimoError
 from dimo_ns.metrics.perceptual import Lpips
 from dimo_ns.rasterize import rasterization
+from dimo_ns.report import trails
 from dimo_ns.training.datamanager import Batch
 from dimo_ns.training.outputs import Outputs
 from dimo_ns.training.recipe import RECIPES, Moment, Recipe, Weights
@@ -414,8 +415,6 @@ class DimoModel(Model):
         rgb = (render[0, 0, ..., :3] + 1 - alpha[0, 0]).clamp(0, 1)
 
         def drawn(name: str) -> Tensor:
-            from dimo_ns.report import trails  # matplotlib would slow every ns-* command down
-
             image = (rgb * 255).round().byte().cpu().numpy()
             seen = image, alpha[0, 0, ..., 0].cpu().numpy(), render[0, 0, ..., 3].cpu().numpy()
             view = viewmat.cpu(), K.cpu()

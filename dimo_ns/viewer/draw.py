@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import matplotlib
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
@@ -92,6 +91,8 @@ def draw(
     if shown.look.layer == "alpha":
         return np.repeat((alpha[..., None] * 255).round().astype(np.uint8), 3, -1)
     if shown.look.layer == "depth":
+        import matplotlib  # which takes long
+
         distance = float(torch.linalg.inv(viewmat)[:3, 3].norm())
         near = 1 - np.clip((depth - distance) / DEPTH_RANGE + 0.5, 0, 1)
         colours = (matplotlib.colormaps["turbo"](near)[..., :3] * 255).round()

@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from dimo_ns.config import dimo_laptop
 from dimo_ns.errors import DimoError
 from dimo_ns.export.scene import export_run
-from dimo_ns.report import orbit, picture, tracks
+from dimo_ns.report import orbit, picture, trails
 from dimo_ns.report.curves import read_scalars
 from dimo_ns.report.latent_map import principal
 from dimo_ns.report.sheet import crop
@@ -105,7 +105,7 @@ def test_key_points_behind_the_surface_are_hidden():
     alpha, depth = np.ones((4, 4)), np.full((4, 4), 2.0)
     alpha[:, 3] = 0
     pixels = np.array([[[1.5, 1.5, 1.9], [1.5, 1.5, 2.02], [1.5, 1.5, 2.5], [3.5, 1.5, 2.5], [99.0, 1.5, 1.0]]])
-    assert tracks.in_front(pixels, alpha, depth)[0].tolist() == [True, True, False, True, True]
+    assert trails.in_front(pixels, alpha, depth)[0].tolist() == [True, True, False, True, True]
 
 
 def test_crop_keeps_all_that_is_drawn():
