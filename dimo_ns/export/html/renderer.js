@@ -39,8 +39,7 @@ vec2 corner() {
 const SPLAT = `${HEAD}${CAMERA}${CORNER}
 uniform sampler2D splats, carriers;
 uniform highp usampler2D order;
-flat out vec2 centre; // as gl_FragCoord has it: y up
-flat out vec3 conic; // the inverse of the 2D covariance
+out vec2 reach; // from the mean, in standard deviations along the axes of the ellipse
 flat out vec4 fill;
 
 const float NEAR = 0.01, EPS2D = 0.3, MARGIN = 0.15;
@@ -105,26 +104,21 @@ void main() {
   vec2 along = spread > 0.0 ? vec2(first - yy, xy) : vec2(xy, first - xx);
   along = dot(along, along) > 0.0 ? normalize(along) : vec2(1.0, 0.0);
 
-  vec2 reach = corner() * sqrt(2.0 * log(max(255.0 * home.w, 1.0))); // sigmas, to where alpha is 1/255
+  reach = corner() * sqrt(2.0 * log(max(255.0 * home.w, 1.0))); // to where alpha is 1/255
   vec2 pixel = pixelOf(p);
   vec2 turn = vec2(-along.y, along.x);
   vec2 rim = pixel + sqrt(first) * reach.x * along + sqrt(determinant / first) * reach.y * turn;
   gl_Position = p.z > NEAR && determinant > 0.0 ? clip(rim) : vec4(2.0, 2.0, 2.0, 1.0);
-  centre = vec2(pixel.x, size.y - pixel.y);
-  conic = vec3(yy, xy, xx) / determinant;
   fill = vec4(splat(i, 3).rgb, home.w);
 }`;
 
 const SPLAT_FILL = `${HEAD}
-flat in vec2 centre;
-flat in vec3 conic;
+in vec2 reach;
 flat in vec4 fill;
 out vec4 result;
 
 void main() {
-  vec2 d = gl_FragCoord.xy - centre;
-  float power = 0.5 * (conic.x * d.x * d.x + conic.z * d.y * d.y) + conic.y * d.x * d.y;
-  float alpha = min(0.999, fill.a * exp(-power));
+  float alpha = min(0.999, fill.a * exp(-0.5 * dot(reach, reach)));
   if (alpha < 1.0 / 255.0) discard;
   result = vec4(fill.rgb * alpha, alpha);
 }`;
