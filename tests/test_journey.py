@@ -10,16 +10,13 @@ import numpy as np
 import pytest
 import torch
 import tyro
+from brief_runs import train, write_animal
 from nerfstudio.scripts import eval as ns_eval
 from nerfstudio.scripts import render as ns_render
 from nerfstudio.scripts import train as ns_train
 from nerfstudio.utils import writer
 
 from dimo_ns.core.geometry import orbit_c2w
-from dimo_ns.data.creature import write_sample
-from dimo_ns.data.creature.motions import CLIPS
-
-LENGTH = "0.006"  # of the laptop's recipe: 60 steps or so, through all of its phases
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,20 +36,7 @@ def programs(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two training motions and a held-out one of the sample animal, small."""
-    path = tmp_path_factory.mktemp("data") / "animal"
-    names = ("walk", "jump", "wave")
-    write_sample(path, size=48, clips=[clip for clip in CLIPS if clip.name in names])
-    return path
-
-
-def train(dataset: Path, out: Path, *extra: str) -> Path:
-    """ns-train in this process; the folder of the run."""
-    writer.EVENT_WRITERS.clear()
-    arguments = ["dimo-laptop", "--data", str(dataset), "--output-dir", str(out), "--vis", "tensorboard"]
-    arguments += ["--experiment-name", "e", "--timestamp", "t", "--pipeline.model.length", LENGTH, *extra]
-    ns_train.main(tyro.cli(ns_train.AnnotatedBaseConfigUnion, args=arguments))
-    return out / "e" / "dimo-laptop" / "t"
+    return write_animal(tmp_path_factory.mktemp("data") / "animal")
 
 
 @pytest.fixture(scope="module")

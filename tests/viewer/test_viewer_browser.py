@@ -1,30 +1,24 @@
 """The viewer in a browser: what a user's hand does changes what the page shows, and nothing else does."""
 
-import io
-import re
-import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from spaces import NAMES, some_space
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 
+import pages
 from browser import chromium, launched
-from playwright.sync_api import Browser, Locator, Page
+from pages import HEIGHT, VISERS_OWN, WIDTH, changed, choose, control, drag, pixels, until
+from playwright.sync_api import Browser, Page
 
 from dimo_ns.report import picture
 from dimo_ns.viewer.player import seen_by
 from dimo_ns.viewer.serve import SceneViewer
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: install it, or 'playwright install chromium'")
-
-WIDTH, HEIGHT, PANEL = 900, 440, 400
-"""Of the page, and the part of its width that the panel may take."""
-VISERS_OWN = ("ERR_NAME_NOT_RESOLVED", "ERR_INTERNET", "computeBoundingSphere", "GPU stall", "GroupMarkerNotSet")
 
 
 @pytest.fixture(scope="module")
@@ -61,27 +55,9 @@ def page(opened: Page, viewer: SceneViewer) -> Page:
 
 
 def open_page(browser: Browser, viewer: SceneViewer) -> Page:
-    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, locale="en-US")
-    page.set_default_timeout(15_000)
-    page.errors = []  # type: ignore[attr-defined]
-    page.on("pageerror", lambda error: page.errors.append(str(error)))  # type: ignore[attr-defined]
-    page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)  # type: ignore[attr-defined]
-    page.goto(viewer.address)
+    page = pages.open_page(browser, viewer.address)
     control(page, "Motion").wait_for()
     return page
-
-
-def until(condition, page: Page, seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        page.wait_for_timeout(50)
-
-
-def pixels(page: Page) -> np.ndarray:
-    """The scene, left of the panel."""
-    clip = {"x": 0, "y": 0, "width": WIDTH - PANEL, "height": HEIGHT}
-    return np.asarray(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")).astype(int)
 
 
 def settled(page: Page, viewer: SceneViewer) -> np.ndarray:
@@ -98,36 +74,6 @@ def settled(page: Page, viewer: SceneViewer) -> np.ndarray:
             return after
         before = after
     raise AssertionError("the page does not come to rest")
-
-
-def changed(a: np.ndarray, b: np.ndarray) -> float:
-    """The share of the pixels that differ by more than the compression does."""
-    return float((np.abs(a - b).max(-1) > 40).mean())
-
-
-def control(page: Page, label: str, what: str = "input:not([type=hidden])") -> Locator:
-    """What stands beside a label."""
-    named = page.locator("label", has_text=re.compile(f"^{re.escape(label)}$")).filter(visible=True)
-    return named.locator("xpath=../../..").locator(what).last
-
-
-def choose(page: Page, label: str, option: str) -> None:
-    control(page, label).click()
-    page.get_by_role("option", name=option, exact=True).click()
-
-
-def drag(page: Page, label: str, share: float) -> None:
-    """Moves a slider with the mouse."""
-    slider = control(page, label, "[role=slider]")
-    slider.scroll_into_view_if_needed()
-    thumb, track = slider.bounding_box(), slider.locator("xpath=..").bounding_box()
-    assert thumb
-    assert track
-    y = thumb["y"] + thumb["height"] / 2
-    page.mouse.move(thumb["x"] + thumb["width"] / 2, y)
-    page.mouse.down()
-    page.mouse.move(track["x"] + share * track["width"], y, steps=8)
-    page.mouse.up()
 
 
 def test_the_object_stands_in_the_middle_of_a_white_page(page: Page, viewer: SceneViewer):

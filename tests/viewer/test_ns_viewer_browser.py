@@ -1,0 +1,118 @@
+"""`ns-viewer` on a run, in a browser: the tab Motion poses what nerfstudio renders."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from brief_runs import train, write_animal
+
+pytest.importorskip("playwright", reason="playwright is not installed")
+
+from browser import chromium, launched
+from pages import VISERS_OWN, changed, choose, control, drag, open_page, pixels, until
+from playwright.sync_api import Page
+
+from dimo_ns.apps.clips import read_latents
+from dimo_ns.space.motion_space import MotionSpace
+from dimo_ns.viewer.serve import free_port
+
+pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: install it, or 'playwright install chromium'")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ns_viewer")
+    return train(write_animal(folder / "animal"), folder / "runs")
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> Iterator[Page]:
+    """The tab Motion; in the end, what the command has said holds no exception."""
+    port, log = free_port("127.0.0.1", 7500), run / "ns-viewer.log"
+    command = [Path(sys.executable).with_name("ns-viewer"), "--load-config", run / "config.yml"]
+    command += ["--viewer.websocket-port", str(port), "--viewer.websocket-host", "127.0.0.1"]
+    with log.open("w") as said:
+        server = subprocess.Popen(command, stdout=said, stderr=said, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    try:
+        end = time.monotonic() + 120
+        while not answers(port):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.2)
+        with launched() as browser:
+            page = open_page(browser, f"http://127.0.0.1:{port}")
+            page.get_by_role("tab", name="Motion").click()
+            control(page, "A to B").wait_for()
+            yield page
+            assert [e for e in page.errors if not any(own in e for own in VISERS_OWN)] == []  # type: ignore[attr-defined]
+    finally:
+        server.terminate()
+        server.wait()
+    assert "Traceback" not in log.read_text()
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def settled(page: Page):
+    """The scene once it no longer changes: nerfstudio sharpens it in steps."""
+    before, same = pixels(page), 0
+    for _ in range(80):
+        page.wait_for_timeout(150)
+        after = pixels(page)
+        same = same + 1 if changed(before, after) < 0.001 else 0
+        before = after
+        if same == 4:
+            return after
+    raise AssertionError("the page does not come to rest")
+
+
+def test_the_panel_changes_the_picture_and_rest_is_rest(page: Page):
+    choose(page, "Picture", "rgb")
+    plain = settled(page)
+    assert (plain[80:120, :40] > 245).all()  # below the bar with nerfstudio's name
+    choose(page, "Picture", "skinning")
+    coloured = settled(page)
+    assert changed(plain, coloured) > 0.01
+    page.wait_for_timeout(500)
+    assert changed(coloured, pixels(page)) < 0.001
+    choose(page, "Picture", "rgb")
+    assert changed(plain, settled(page)) < 0.001
+
+
+def test_motions_are_chosen_and_played(page: Page):
+    choose(page, "Motion", "jump")
+    drag(page, "Frame", 0.0)
+    first = settled(page)
+    drag(page, "Frame", 0.5)
+    assert changed(first, settled(page)) > 0.002
+    frame = control(page, "Frame")
+    before = frame.input_value()
+    control(page, "Play").click()
+    until(lambda: frame.input_value() != before, page)
+    control(page, "Play").click()
+    settled(page)
+
+
+def test_a_blend_is_saved_beside_the_run(page: Page, run: Path):
+    choose(page, "A", "walk")
+    choose(page, "B", "jump")
+    drag(page, "A to B", 0.5)
+    until(lambda: 0.3 < float(control(page, "A to B").input_value()) < 0.7, page)
+    share = float(control(page, "A to B").input_value())
+    control(page, "Name").fill("mine")
+    page.get_by_role("button", name="Save this motion").click()
+    page.get_by_text("Saved to").wait_for()
+    space = MotionSpace.open(run)
+    z = read_latents(run / "saved" / "mine", space)["mine"]
+    a, b = space.latents("walk", "jump")
+    assert float((z - a.lerp(b, share)).abs().max()) < 1e-4
+    choose(page, "Motion", "mine")
+    page.screenshot(path=run / "ns_viewer.png")
