@@ -26,7 +26,7 @@ def generate_run(
     image: Positional[Path],
     out: Out,
     category: str | None = None,
-    motions: int = 50,
+    motions: int | None = None,
     subject: str = "",
     prompts: Path | None = None,
     endpoint: str | None = None,
@@ -40,6 +40,8 @@ def generate_run(
     seed: int = 0,
     retries: int = 2,
     keep_flagged: bool = False,
+    one_view: bool = False,
+    clip: Path | None = None,
     device: str | None = None,
     until: Literal["videos", "views", "dataset"] = "dataset",
     dry_run: bool = False,
@@ -49,8 +51,9 @@ def generate_run(
     Args:
         image: The object, on transparent or plain background.
         out: Folder to make; OUT.work beside it keeps what is computed on the way.
-        category: What it is, for the motions that come with dimo: biped, bird, fish, quadruped, rigid, soft, vehicle.
-        motions: How many.
+        category: What it is, for the motions that come with dimo: biped, bird, fish, quadruped, rigid, soft, vehicle;
+            by default motions that suit anything.
+        motions: How many; by default 50, or all that --prompts names.
         subject: The object in a few words, for the prompts: "a red toy robot".
         prompts: File that names the motions: one on each line, or YAML with labels and prompts.
         endpoint: OpenAI-compatible address of a language model that looks at the picture; its key in OPENAI_API_KEY.
@@ -64,26 +67,30 @@ def generate_run(
         seed: Another seed is another set of videos.
         retries: How often a motion is tried again with another seed if something is wrong with its video.
         keep_flagged: Take motions all of whose tries are flagged.
+        one_view: Make no other views: the dataset shows every motion from one side.
+        clip: Folder of a CLIP model that puts videos aside whose object no longer looks like the picture.
         device: cuda, cuda:1, cpu; by default the GPU.
         until: The last stage to do.
         dry_run: Only say what would be done.
     """
     from dimo_ns.generate.run import Settings
-    from dimo_ns.generate.start import Machine, Words, from_image
+    from dimo_ns.generate.start import Machine, Words, check_finished, from_image
 
     settings = Settings(
         frames=frames, size=size, matting=matting, seed=seed, retries=retries, keep_flagged=keep_flagged
     )
     words = Words(motions, subject, category, prompts, endpoint, language_model)
-    machine = Machine(preset, device, weights, multiview_weights)
+    machine = Machine(preset, device, weights, multiview_weights, one_view, clip)
     with _shown() as progress:
         run, used, notes = from_image(image, out, words, machine, settings, progress, needed=not dry_run)
         for note in notes:
             progress.say(f"note: {note}")
-        needed = _show_plan(run, used)
-        from dimo_ns.generate.plan import check_disk
+        from dimo_ns.generate.plan import check_disk, chunks_of
 
-        check_disk(out, needed)
+        todo = run.todo(0 if one_view else chunks_of(used, settings))
+        check_disk(out, _show_plan(run, used, todo))
+        if until == "dataset" and run.maker:
+            check_finished(out, sum(todo))
         if dry_run:
             return
         run.clips()
@@ -102,7 +109,7 @@ def generate_prompts(
     out: Out,
     image: Path | None = None,
     category: str | None = None,
-    motions: int = 50,
+    motions: int | None = None,
     subject: str = "",
     endpoint: str | None = None,
     language_model: str | None = None,
@@ -114,7 +121,7 @@ def generate_prompts(
         out: YAML file to make.
         image: The object; only a language model looks at it.
         category: See dimo generate run --help; so are the others.
-        motions: How many.
+        motions: How many; by default 50.
         subject: The object in a few words.
         endpoint: Address of a language model.
         language_model: Its name.
@@ -128,8 +135,10 @@ def generate_prompts(
     from dimo_ns.generate.image import Picture, read_picture
     from dimo_ns.generate.items import Items
     from dimo_ns.generate.prompts import write
-    from dimo_ns.generate.start import Words, motions_of
+    from dimo_ns.generate.start import Words, motions_of, remarks
 
+    if not out.parent.is_dir():
+        raise DimoError(f"There is no folder {out.parent} to write {out.name} into.")
     if out.exists():
         raise DimoError(f"The file {out} is there already; choose another name.")
     if (endpoint or language_model) and image is None:
@@ -139,6 +148,8 @@ def generate_prompts(
     with tempfile.TemporaryDirectory() as folder:
         made = motions_of(words, picture, Items(Path(folder)), device)
     write(made, out)
+    for remark in remarks(words, len(made)):
+        print(f"note: {remark}")
     print(f"{out}: {len(made)} motions")
 
 
@@ -153,6 +164,7 @@ def generate_doctor(
         multiview_weights: The multi-view model's safetensors file.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from dimo_ns.errors import DimoError
@@ -165,10 +177,16 @@ def generate_doctor(
         used = presets.preset_named(preset or presets.names()[0])
     found = doctor.examine(used, weights, multiview_weights)
     colours = {"ok": "green", "note": "dim", "missing": "yellow"}
-    table = Table("", "", "", title=f"Preset '{used.name}'", show_header=False, title_justify="left")
+    table = Table(title=f"Preset '{used.name}'", show_header=False, title_justify="left")
+    for _ in range(3):
+        table.add_column(overflow="fold")
     for finding in found:
-        table.add_row(finding.what, f"[{colours[finding.state]}]{finding.state}", finding.text)
-    Console().print(table, highlight=False)
+        table.add_row(finding.what, f"[{colours[finding.state]}]{finding.state}", escape(finding.text))
+    console = Console()
+    console.print(table, highlight=False)
+    commands = list(dict.fromkeys(finding.command for finding in found if finding.command))
+    if commands:
+        console.print("What gets it:", *commands, sep="\n  ", markup=False, highlight=False, soft_wrap=True)
     missing = [finding.what for finding in found if finding.state == "missing"]
     if missing:
         raise DimoError(f"The preset '{used.name}' cannot run here yet: {', '.join(missing)}.")
@@ -184,6 +202,7 @@ def data_from_videos(
     multiview_weights: Path | None = None,
     seed: int = 0,
     keep_flagged: bool = False,
+    one_view: bool = False,
     device: str | None = None,
 ) -> None:
     """Make a dataset of videos: SOURCE/MOTION.mp4 from one side, the others made up; or SOURCE/MOTION/VIEW.mp4.
@@ -198,6 +217,7 @@ def data_from_videos(
         multiview_weights: The multi-view model's safetensors file.
         seed: Another seed is another set of views.
         keep_flagged: Take videos with which something is wrong.
+        one_view: Make no other views of videos from one side.
         device: cuda, cuda:1, cpu; by default the GPU.
     """
     from dimo_ns.data.videos import is_video_folder
@@ -213,7 +233,7 @@ def data_from_videos(
         if is_video_folder(source):
             dataset = convert(source, out, settings, progress)
         else:
-            machine = Machine(preset, device, None, multiview_weights)
+            machine = Machine(preset, device, None, multiview_weights, one_view)
             run = from_videos(source, out, settings, machine, progress)
             run.clips()
             run.report()
@@ -230,14 +250,13 @@ class Generate:
     """what to do"""
 
 
-def _show_plan(run: "Run", preset: "Preset") -> int:
-    """Prints what there is to do; returns the bytes that it takes."""
+def _show_plan(run: "Run", preset: "Preset", todo: tuple[int, int, int]) -> int:
+    """Prints how many videos, clips and chunks of views are to be made; returns the bytes that it takes."""
     from rich.console import Console
     from rich.table import Table
 
     from dimo_ns.generate import plan
 
-    todo = run.todo(plan.chunks_of(preset, run.settings))
     made = plan.plan(preset, run.settings, len(run.motions), *todo)
     table = Table("", "to do", title=f"{preset.model.name}, preset '{preset.name}'", title_justify="left")
     table.add_row("motions", str(made.motions))
@@ -245,6 +264,7 @@ def _show_plan(run: "Run", preset: "Preset") -> int:
         table.add_row(what, str(count))
     table.add_row("disk", f"{made.bytes / 1e9:.1f} GB")
     table.add_row("GPU memory", f"{preset.needs_gb:g} GB")
+    table.add_row("main memory", f"{preset.main_gb:g} GB" if preset.main_gb else "unknown")
     for gpu, tflops in plan.GPUS.items():
         table.add_row(f"{gpu}, computed", f"{made.hours(tflops):.1f} h")
     Console().print(table)
@@ -252,10 +272,11 @@ def _show_plan(run: "Run", preset: "Preset") -> int:
 
 
 class _Bars:
-    """Steps of the item at hand and items of the stage, with the time that is left; stops between two steps."""
+    """Steps of the item at hand and items of the stage, with the time that is left; a line for each item where nobody
+    sees bars. Stops between two steps."""
 
     def __init__(self, bars, noted: list[int]):
-        self.bars, self.noted = bars, noted
+        self.bars, self.noted, self.said = bars, noted, set()
         self.items, self.steps = bars.add_task("", total=None), bars.add_task("  steps", total=None)
 
     def say(self, text: str) -> None:
@@ -263,6 +284,9 @@ class _Bars:
 
     def item(self, stage: str, name: str, done: int, total: int) -> None:
         self.bars.update(self.items, description=f"{stage}: {name}", completed=done, total=total)
+        if not self.bars.console.is_terminal and (stage, name) not in self.said:
+            self.said.add((stage, name))
+            self.say(f"{stage}: {name} ({done + 1} of {total})")
         self.bars.reset(self.steps)
         self._stop()
 
@@ -282,6 +306,7 @@ class _shown:
     def __enter__(self) -> _Bars:
         from contextlib import ExitStack
 
+        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         from dimo_ns.generate.start import stoppable
@@ -289,7 +314,8 @@ class _shown:
         self.stack = ExitStack()
         noted = self.stack.enter_context(stoppable())
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        return _Bars(self.stack.enter_context(Progress(*columns, transient=True)), noted)
+        seen = Console().is_terminal
+        return _Bars(self.stack.enter_context(Progress(*columns, transient=True, disable=not seen)), noted)
 
     def __exit__(self, *error: object) -> None:
         self.stack.close()

@@ -3,6 +3,7 @@
 Of weights only the headers are read.
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from dimo_ns.errors import DimoError
 from dimo_ns.generate import checkpoints, views
+from dimo_ns.generate.multiview.variants import variant_named
 from dimo_ns.generate.presets import Preset
 
 NEEDED = {
@@ -20,7 +22,12 @@ NEEDED = {
     "safetensors": "0.4",
     "ftfy": "6",
 }
-OPTIONAL = {"bitsandbytes": "presets in 4 bits", "openai": "--endpoint", "rembg": "--matting rembg:MODEL"}
+OPTIONAL = {
+    "bitsandbytes": ("presets in 4 bits", "pip install bitsandbytes"),
+    "openai": ("--endpoint", "pip install -e '.[generate]'"),
+    "rembg": ("--matting rembg:MODEL", "pip install 'rembg[cpu]'"),
+}
+"""What each is for, and the command that gets it."""
 MULTIVIEW_LICENCE = "Stability AI community licence: free below 1 million US dollars of revenue a year; read it first"
 
 
@@ -32,6 +39,8 @@ class Finding:
     state: str
     """ok, note or missing."""
     text: str
+    command: str = ""
+    """That gets what is missing."""
 
 
 def examine(preset: Preset, weights: Path | None, multiview_weights: Path | None) -> list[Finding]:
@@ -39,6 +48,7 @@ def examine(preset: Preset, weights: Path | None, multiview_weights: Path | None
     return [
         *packages(preset),
         memory(preset),
+        main_memory(preset),
         video_weights(preset, weights),
         Finding("licence", "note", f"{preset.model.name}: {preset.model.licence}"),
         multiview(preset.multiview, multiview_weights),
@@ -51,15 +61,16 @@ def packages(preset: Preset) -> list[Finding]:
     for name, least in NEEDED.items():
         have = installed(name)
         if have and older(have, least):
-            found.append(Finding(name, "missing", f"{have} is too old; pip install '{name}>={least}'"))
+            found.append(Finding(name, "missing", f"{have} is too old", f"pip install '{name}>={least}'"))
         else:
-            found.append(
-                Finding(name, "ok", have) if have else Finding(name, "missing", "pip install -e '.[generate]'")
-            )
-    for name, use in OPTIONAL.items():
+            lacks = Finding(name, "missing", "not installed", "pip install -e '.[generate]'")
+            found.append(Finding(name, "ok", have) if have else lacks)
+    for name, (use, command) in OPTIONAL.items():
         have = installed(name)
         needed = name == "bitsandbytes" and bool(preset.quantise)
-        lacks = Finding(name, "missing" if needed else "note", f"not installed; for {use}: pip install {name}")
+        lacks = Finding(name, "note", f"not installed; for {use}: {command}")
+        if needed:
+            lacks = Finding(name, "missing", f"not installed; for {use}", command)
         found.append(Finding(name, "ok", have) if have else lacks)
     return found
 
@@ -76,12 +87,19 @@ def memory(preset: Preset) -> Finding:
     return Finding("GPU", "ok" if free >= preset.needs_gb else "missing", text)
 
 
+def main_memory(preset: Preset) -> Finding:
+    """Where networks wait while they are not on the GPU."""
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9
+    state = "ok" if total >= preset.main_gb else "missing"
+    return Finding("main memory", state, f"{total:.1f} GB; '{preset.name}' needs about {preset.main_gb:g}")
+
+
 def video_weights(preset: Preset, weights: Path | None) -> Finding:
     try:
         folder = checkpoints.find(preset.model, weights)
         about = checkpoints.check(preset.model, folder)
     except DimoError as error:
-        return Finding("video model", "missing", str(error))
+        return Finding("video model", "missing", str(error), preset.model.download)
     return Finding("video model", "ok", f"{preset.model.name} in {folder}, commit {about['commit'] or 'unknown'}")
 
 
@@ -90,7 +108,7 @@ def multiview(variant: str, weights: Path | None) -> Finding:
         path = views.find(weights, variant)
         views.check(path, variant)
     except DimoError as error:
-        return Finding("multi-view model", "missing", str(error))
+        return Finding("multi-view model", "missing", str(error), variant_named(variant).download)
     return Finding("multi-view model", "ok", f"{variant} in {path}")
 
 

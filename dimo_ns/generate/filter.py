@@ -29,11 +29,14 @@ class Limits:
     least_motion: float = 1.0
     most_motion: float = 70.0
     most_camera: float = 3.0
+    least_plain: float = PLAIN_ENOUGH
     most_touching: float = 0.01
     least_area: float = 0.01
     most_area: float = 0.8
     most_growth: float = 2.5
     most_jump: float = 20.0
+    least_likeness: float = 0.7
+    """Of CLIP ViT-B/32; a guess."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Figures:
     largest: float
     jump: float
     """The largest change of the object's mean brightness from one frame to the next, of 255."""
+    likeness: float | None = None
+    """To the user's picture, of the frame that is least like it; None if nobody looked."""
 
 
 def examine(rgb: UInt8[np.ndarray, "t h w 3"], alpha: UInt8[np.ndarray, "t h w"]) -> Figures:
@@ -78,7 +83,7 @@ def flags(figures: Figures, limits: Limits | None = None) -> dict[str, str]:
     f, at = figures, limits or Limits()
     tests = {
         "empty": (f.smallest == 0, "the object is not there in one of the frames, or has the background's colour"),
-        "background": (f.plain < PLAIN_ENOUGH, f"only {f.plain:.0%} of the border have the background's colour"),
+        "background": (f.plain < at.least_plain, f"only {f.plain:.0%} of the border have the background's colour"),
         "still": (f.motion < at.least_motion, f"the object moves by {f.motion:.1f} px a frame"),
         "wild": (f.motion > at.most_motion, f"the object moves by {f.motion:.0f} px a frame"),
         "camera": (f.camera > at.most_camera, f"the background moves by {f.camera:.1f} px a frame"),
@@ -89,13 +94,17 @@ def flags(figures: Figures, limits: Limits | None = None) -> dict[str, str]:
             f.largest > at.most_growth * f.smallest > 0,
             f"the object covers {f.smallest:.1%} of the picture in one frame and {f.largest:.1%} in another",
         ),
+        "unlike": (
+            f.likeness is not None and f.likeness < at.least_likeness,
+            f"the object is no longer that of the picture, by a likeness of {f.likeness or 0:.2f}",
+        ),
         "flicker": (f.jump > at.most_jump, f"the object's brightness jumps by {f.jump:.0f} of 255"),
     }
     return {name: reason for name, (wrong, reason) in tests.items() if wrong}
 
 
 def as_json(figures: Figures) -> dict[str, Any]:
-    return {name: round(value, 4) for name, value in asdict(figures).items()}
+    return {name: round(value, 4) for name, value in asdict(figures).items() if value is not None}
 
 
 def sheet(rows: list[tuple[str, str, UInt8[np.ndarray, "t h w 4"] | None]], path: Path, cell: int = 112) -> None:

@@ -87,10 +87,12 @@ class Videos:
 def load(preset: Preset, folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     """The pipeline, from safetensors on this machine, without code of the weights' own. Raises DimoError."""
     import diffusers
+    import transformers
     from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": True}
     if preset.model.pipeline.startswith("Wan"):  # as its makers do
         vae = AutoencoderKLWan.from_pretrained(folder, subfolder="vae", **options | {"dtype": torch.float32})

@@ -5,7 +5,9 @@ downloads the model and has a licence for each) or `sam2:FOLDER` (Segment Anythi
 the object that the first frame shows, and needs a plain background only there).
 """
 
+import io
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +77,21 @@ def _rembg(model: str) -> Matting:
 
     def matte(frames: Rgb) -> Rgba:
         try:
-            import rembg  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
+            with redirect_stdout(io.StringIO()):
+                import rembg  # pyright: ignore[reportMissingImports]
+        except (ImportError, SystemExit) as error:  # it prints and exits where onnxruntime is missing
             raise DimoError("The matting 'rembg' needs a package: pip install 'rembg[cpu]'.") from error
         if not sessions:
             try:
                 sessions.append(rembg.new_session(model))
             except Exception as error:
-                raise DimoError(f"rembg cannot load '{model}' ({error}); try isnet-general-use.") from error
+                raise DimoError(
+                    f"rembg cannot load '{model}' ({error}); it downloads a model when that is first used, and its "
+                    "README names them: isnet-general-use, for example."
+                ) from error
         alpha = np.stack([np.asarray(rembg.remove(frame, session=sessions[0], only_mask=True)) for frame in frames])
+        if alpha.shape != frames.shape[:3]:
+            raise DimoError(f"rembg's '{model}' does not give one mask for a picture; try isnet-general-use.")
         return unmix(frames, alpha.astype(np.uint8), background(frames))
 
     return matte
@@ -100,6 +108,11 @@ def _sam2(folder: Path) -> Matting:
             raise DimoError(
                 f"There is no Segment Anything 2 in {folder}: expected model.safetensors; get it with "
                 f"'hf download facebook/sam2.1-hiera-small --local-dir {folder}'."
+            )
+        if plainness(frames[:1]) < PLAIN_ENOUGH:
+            raise DimoError(
+                "Segment Anything 2 follows the object that the first frame shows on a plain background, and a video "
+                "begins without one; choose another matting: rembg:isnet-general-use."
             )
         device = "cuda" if torch.cuda.is_available() else "cpu"
         model = Sam2VideoModel.from_pretrained(folder, use_safetensors=True, local_files_only=True)

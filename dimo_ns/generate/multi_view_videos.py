@@ -33,7 +33,7 @@ def convert(source: Path, out: Path, settings: Settings, progress: Progress) -> 
                     continue
                 rgb, _ = read_frames(sources[0].path, described.frames)
                 rgba = matting(rgb)
-                for flag, reason in filter.flags(filter.examine(rgb, rgba[..., 3]), settings.limits).items():
+                for flag, reason in settings.flags(filter.examine(rgb, rgba[..., 3])).items():
                     if flag not in HARMLESS:
                         progress.say(f"{motion.name}/{view.name}: {flag}: {reason}")
                 yield from ((motion.name, view.name, i, frame) for i, frame in enumerate(rgba))

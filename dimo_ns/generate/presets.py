@@ -64,11 +64,13 @@ class Preset:
     images_at_once: int
     quantise: list[str] = field(default_factory=list)
     multiview_steps: int = 50
+    main_gb: float = 0.0
+    """Main memory for all networks at once, computed; 0: unknown."""
     automatic: bool = True
     """Whether it may be chosen by the free memory."""
 
-    def check(self) -> list[str]:
-        """What was made to fit, one sentence each. Raises DimoError for what cannot."""
+    def check(self) -> None:
+        """Raises DimoError for what cannot be made to fit."""
         m, where = self.model, f"The preset '{self.name}'"
         if self.offload not in OFFLOADS:
             raise DimoError(f"{where} has the offload '{self.offload}'; choose one of {', '.join(OFFLOADS)}.")
@@ -80,11 +82,11 @@ class Preset:
             raise DimoError(f"{where} wants {size[1]} x {size[0]} pixels; {m.name} makes multiples of {m.multiple}.")
         if self.steps < 1 or self.multiview_steps < 1 or self.frames < 1:
             raise DimoError(f"{where} has {self.steps} steps and {self.frames} frames; both must be at least 1.")
-        return []
 
     def fitted(self) -> tuple["Preset", list[str]]:
         """With a number of frames that the model can make, and what was changed."""
-        notes = self.check()
+        self.check()
+        notes = []
         frames = rounded(self.frames, self.model)
         if frames != self.frames:
             step = self.model.frame_step

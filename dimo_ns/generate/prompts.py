@@ -8,7 +8,7 @@ motions = ask(endpoint(...), picture, 50)
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,3 @@ def parse(answer: str) -> tuple[list[dict[str, str]], str]:
         if isinstance(row, dict) and isinstance(row.get("label"), str) and row["label"].strip()
     ]
     return usable, "" if usable else "its motions have no labels"
-
-
-def as_json(motions: Sequence[MotionPrompt]) -> list[dict[str, str]]:
-    return [asdict(motion) for motion in motions]

@@ -16,7 +16,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +39,8 @@ from dimo_ns.generate.prompts import NEGATIVE, MotionPrompt
 
 VERSION = 1
 """Of what the stages compute: another one makes everything anew."""
+OWNER = "run.json"
+"""The file that says which object a folder of work is of."""
 PATIENCE_S = 1.0
 """Between looks at what other processes are at."""
 
@@ -69,6 +71,14 @@ class VideoMaker(Protocol):
     def close(self) -> None: ...
 
 
+class Looker(Protocol):
+    """Says how much a clip's object looks like the picture: 1 if it is the same."""
+
+    about: dict[str, Any]
+
+    def __call__(self, frames: Rgba) -> float: ...
+
+
 class ViewMaker(Protocol):
     about: dict[str, Any]
     azimuths_deg: tuple[float, ...]
@@ -93,6 +103,11 @@ class Settings:
     keep_flagged: bool = False
     negative: str = NEGATIVE
     limits: Limits = field(default_factory=Limits)
+
+    def flags(self, figures: filter.Figures) -> dict[str, str]:
+        """What is wrong with a clip. A model that knows objects needs no plain background."""
+        plain_enough = self.limits.least_plain if self.matting == "plain" else 0.0
+        return filter.flags(figures, replace(self.limits, least_plain=plain_enough))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +137,14 @@ class Run:
         videos: VideoMaker | None = None,
         given: dict[str, Path] | None = None,
         views: ViewMaker | None = None,
+        likeness: Looker | None = None,
         progress: Progress | None = None,
     ):
         """Videos come from a maker that starts with `image`, or they are `given` by the motions' names. `identity` says
         what object it is. Raises DimoError if the folder is that of another object."""
         self.items, self.motions, self.settings = Items(work), list(motions), settings
         self.identity, self.image, self.maker, self.given, self.viewer = identity, image, videos, given or {}, views
+        self.likeness = likeness
         self.progress: Progress = progress or Quiet()
         self.matting = named(settings.matting)
         self.digests = {name: file_digest(path) for name, path in self.given.items()}
@@ -163,10 +180,12 @@ class Run:
     def clip_item(self, motion: MotionPrompt, attempt: int) -> Item:
         s = self.settings
         inputs = {"version": VERSION, "video": self.video_item(motion, attempt).key, "frames": s.frames, "size": s.size}
-        return Item(f"clips/{motion.name}", inputs | {"matting": s.matting})
+        looked = {"likeness": self.likeness.about} if self.likeness else {}
+        return Item(f"clips/{motion.name}", inputs | {"matting": s.matting} | looked)
 
     def clips(self) -> None:
         """Makes videos and clips. Raises DimoError when one cannot be made at all."""
+        claim(self.items.root, self.identity)
         self._sweep("videos", self.motions, self._clip)
         if self.maker:
             self.maker.close()
@@ -210,15 +229,17 @@ class Run:
         if box:
             for i, frame in enumerate(cut(rgba, square_around(box, RATIO), self.settings.size)):
                 Image.fromarray(frame).save(folder / f"{i:02d}.png", compress_level=1)
-        figures = filter.as_json(filter.examine(rgb, rgba[..., 3]))
-        write_json(folder / "clip.json", {"figures": figures, "box": box, "times_s": times})
+        figures = filter.examine(rgb, rgba[..., 3])
+        if self.likeness:
+            figures = replace(figures, likeness=self.likeness(rgba))
+        write_json(folder / "clip.json", {"figures": filter.as_json(figures), "box": box, "times_s": times})
 
     def read_clip(self, motion: MotionPrompt, attempt: int) -> Clip:
         item = self.clip_item(motion, attempt)
         content = json.loads((self.items.path(item) / "clip.json").read_text())
         figures = filter.Figures(**content["figures"])
         box = tuple(content["box"]) if content["box"] else None
-        flags = filter.flags(figures, self.settings.limits)
+        flags = self.settings.flags(figures)
         return Clip(item, self.seed(motion.prompt, attempt), figures, flags, box, tuple(content["times_s"]))
 
     def tried(self, motion: MotionPrompt) -> list[Clip]:
@@ -250,7 +271,7 @@ class Run:
             return len(self.motions), len(self.motions), chunks * len(self.motions)
         videos = [m for m in self.motions if m.name not in self.given and not self.items.has(self.video_item(m, 0))]
         clips = [m for m in self.motions if not self.items.has(self.clip_item(m, 0))]
-        views = chunks * len(clips)
+        views = chunks * len(clips) if self.viewer else 0
         for motion in self.motions:
             clip = None if motion in clips else self.chosen(motion) or self.read_clip(motion, 0)
             if clip and self.viewer:
@@ -269,7 +290,9 @@ class Run:
     def views(self) -> None:
         """Makes the other views of the clips that are kept. Raises DimoError."""
         if self.viewer:
-            self._sweep("views", list(self.kept().values()), self._views, lambda clip: clip.item.name)
+            self._sweep(
+                "views", list(self.kept().values()), self._views, lambda clip: clip.item.name.removeprefix("clips/")
+            )
             self.viewer.close()
 
     def _views(self, clip: Clip) -> bool:
@@ -379,12 +402,14 @@ class Run:
     def _sweep(self, stage: str, tasks: Sequence[Any], do: Callable[[Any], bool],
                name: Callable[[Any], str] = lambda task: task.name) -> None:  # fmt: skip
         """Does all tasks; those that other processes are at are waited for."""
-        left = list(tasks)
+        left, done = list(tasks), 0
         while left:
             still = []
             for task in left:
-                self.progress.item(stage, name(task), len(tasks) - len(left), len(tasks))
-                if not do(task):
+                self.progress.item(stage, name(task), done, len(tasks))
+                if do(task):
+                    done += 1
+                else:
                     still.append(task)
             if len(still) == len(left):
                 self.progress.step(0, 1)
@@ -407,18 +432,25 @@ def check_settings(settings: Settings, views: ViewMaker | None) -> None:
 
 def check_identity(work: Path, identity: str) -> None:
     """Raises DimoError unless the folder is new or that of this object."""
-    path = work / "run.json"
+    path = work / OWNER
     if work.exists() and not work.is_dir():
         raise DimoError(f"There is a file at {work}, where a folder is needed; choose another output.")
     try:
         found = json.loads(path.read_text())["object"] if path.exists() else None
-        work.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DimoError(f"{path} cannot be used ({error}); choose another output.") from error
     if found not in (None, identity):
         raise DimoError(f"The folder {work} is that of another object ({found}); choose another output.")
-    if found is None:
-        Items(work).replace("run.json", lambda partial: write_json(partial, {"object": identity}))
+
+
+def claim(work: Path, identity: str) -> None:
+    """Makes the folder this object's. Raises DimoError if it is another's, or cannot be written."""
+    check_identity(work, identity)
+    try:
+        if not (work / OWNER).exists():
+            Items(work).replace(OWNER, lambda partial: write_json(partial, {"object": identity}))
+    except OSError as error:
+        raise DimoError(f"{work} cannot be written ({error.strerror or error}); choose another output.") from error
 
 
 def check_out(out: Path, key: str) -> None:

@@ -14,12 +14,16 @@ from dimo_ns.data.images import VIDEO_SUFFIXES
 from dimo_ns.errors import DimoError
 from dimo_ns.generate import presets, prompts
 from dimo_ns.generate.image import Picture, place, read_picture
-from dimo_ns.generate.items import Item, Items, file_digest
+from dimo_ns.generate.items import Item, Items
 from dimo_ns.generate.matting import named
 from dimo_ns.generate.presets import Preset
 from dimo_ns.generate.prompts import MotionPrompt
 from dimo_ns.generate.run import PATIENCE_S, Progress, Run, Settings, VideoMaker, ViewMaker, check_identity
 
+MOTIONS = 50
+"""Unless another number is asked for."""
+GENERAL = "rigid"
+"""The category whose motions suit anything."""
 LOOK = 512
 """Side of the picture that a language model sees."""
 
@@ -28,7 +32,8 @@ LOOK = 512
 class Words:
     """Where the motions come from: a file, a language model, or the templates of a category."""
 
-    count: int = 50
+    count: int | None = None
+    """None: 50, or all that the file names."""
     subject: str = ""
     category: str | None = None
     file: Path | None = None
@@ -44,6 +49,10 @@ class Machine:
     device: str | None = None
     weights: Path | None = None
     multiview_weights: Path | None = None
+    one_view: bool = False
+    """No other views are made."""
+    clip: Path | None = None
+    """Folder of a CLIP model that compares videos with the picture."""
 
 
 def work_folder(out: Path) -> Path:
@@ -52,19 +61,17 @@ def work_folder(out: Path) -> Path:
 
 def motions_of(words: Words, picture: Picture, items: Items, device: str | None = None) -> list[MotionPrompt]:
     """The motions, kept in the folder: a language model is asked once. Raises DimoError."""
+    count = MOTIONS if words.count is None else words.count
+    if count < 1:
+        raise DimoError(f"{count} motions were asked for; expected 1 or more.")
     if words.file:
         return prompts.read(words.file, words.subject)[: words.count]
     if not words.endpoint and not words.model:
-        if words.category is None:
-            raise DimoError(
-                f"What is it? Give --category {'|'.join(prompts.categories())}; or name the motions (--prompts FILE), "
-                "or a language model that looks at the picture (--endpoint URL --language-model NAME)."
-            )
-        return prompts.from_templates(words.category, words.count, words.subject)
+        return prompts.from_templates(words.category or GENERAL, count, words.subject)
     if words.endpoint and not words.model:
         raise DimoError("Which model shall the endpoint use? Give --language-model NAME.")
     seen = place(picture.rgba, LOOK, LOOK, room=0.9)
-    inputs = {"count": words.count, "subject": words.subject, "endpoint": words.endpoint, "model": words.model}
+    inputs = {"count": count, "subject": words.subject, "endpoint": words.endpoint, "model": words.model}
     item = Item("prompts", inputs | {"image": hashlib.sha256(seen.tobytes()).hexdigest()})
 
     def fill(folder: Path) -> None:
@@ -74,12 +81,24 @@ def motions_of(words: Words, picture: Picture, items: Items, device: str | None 
         if words.endpoint:
             model = endpoint.endpoint(words.endpoint, words.model, seen)
         else:
-            model = endpoint.local(words.model, seen, device or default_device())
-        prompts.write(prompts.ask(model, words.count, words.subject), folder / "prompts.yaml")
+            model = endpoint.local(words.model, seen, usable(device))
+        prompts.write(prompts.ask(model, count, words.subject), folder / "prompts.yaml")
 
     while not items.make(item, fill):
         time.sleep(PATIENCE_S)
     return prompts.read(items.path(item) / "prompts.yaml")
+
+
+def remarks(words: Words, found: int) -> list[str]:
+    """What there is to say about where so many motions come from."""
+    if words.file:
+        return [f"Motions of {words.file}, without repetitions: {found}."]
+    said = []
+    if not (words.category or words.endpoint or words.model):
+        others = ", ".join(name for name in prompts.categories() if name != GENERAL)
+        said = [f"No --category is given, so the motions are those of any solid thing; there are also {others}."]
+    wanted = MOTIONS if words.count is None else words.count
+    return said + [f"There are {found} motions, not {wanted}."] * (found < wanted)
 
 
 def from_image(
@@ -96,11 +115,9 @@ def from_image(
     check_identity(work, identity)
     chosen = motions_of(words, picture, Items(work), machine.device)
     preset, notes = choose_preset(machine).fitted()
-    notes = [*picture.notes, *notes]
+    notes = [*picture.notes, *remarks(words, len(chosen)), *notes]
     if preset.frames < settings.frames:
         raise DimoError(f"{settings.frames} frames are wanted and '{preset.name}' makes videos of {preset.frames}.")
-    if len(chosen) < words.count:
-        notes.append(f"There are {len(chosen)} motions, not {words.count}.")
     videos = views = None
     try:
         videos, views = makers(preset, machine)
@@ -109,35 +126,47 @@ def from_image(
             raise
         notes.append(str(error))
     start = place(picture.rgba, preset.height, preset.width)
-    run = Run(work, identity, chosen, settings, image=start, videos=videos, views=views, progress=progress)
+    likeness = None
+    if machine.clip:
+        from dimo_ns.generate.likeness import Likeness
+
+        likeness = Likeness(machine.clip, start)
+    run = Run(
+        work, identity, chosen, settings, image=start, videos=videos, views=views, likeness=likeness, progress=progress
+    )
     return run, preset, notes
 
 
-def makers(preset: Preset, machine: Machine) -> tuple[VideoMaker, ViewMaker]:
+def makers(preset: Preset, machine: Machine) -> tuple[VideoMaker, ViewMaker | None]:
     """Raises DimoError if there is no GPU or weights are missing."""
     from dimo_ns.generate.image_to_video import Videos
+
+    device = usable(machine.device)
+    return Videos(preset, device, machine.weights), None if machine.one_view else view_maker(preset, machine, device)
+
+
+def view_maker(preset: Preset, machine: Machine, device: str) -> ViewMaker:
+    """Raises DimoError if weights are missing."""
     from dimo_ns.generate.views import Views
 
-    device = machine.device or default_device()
-    videos = Videos(preset, device, machine.weights)
-    views = Views(machine.multiview_weights, preset.multiview, device, preset.multiview_steps, preset.images_at_once)
-    return videos, views
+    return Views(machine.multiview_weights, preset.multiview, device, preset.multiview_steps, preset.images_at_once)
 
 
 def from_videos(source: Path, out: Path, settings: Settings, machine: Machine, progress: Progress) -> Run:
     """A run that begins with videos, one for each motion. Raises DimoError."""
-    from dimo_ns.generate.views import Views
-
     paths = sorted(p for p in source.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.name[0] != ".")
     chosen = prompts.build([{"label": p.stem.replace("_", " ")} for p in paths], "", str(source))
-    if not paths or len(chosen) != len(paths):
+    if not paths:
+        raise DimoError(
+            f"There are no videos in {source}; expected MOTION.mp4 or MOTION/VIEW.mp4 (frames as images are a dataset "
+            "already, with a motions.json and a cameras.json beside them: dimo data check)."
+        )
+    if len(chosen) != len(paths):
         raise DimoError(f"{source} has {len(paths)} videos of {len(chosen)} motions; expected a name for each.")
     check_foreign(out)
     given = {motion.name: path for motion, path in zip(chosen, paths, strict=True)}
-    identity = f"videos {hashlib.sha256(''.join(map(file_digest, paths)).encode()).hexdigest()[:16]}"
-    preset = choose_preset(machine)
-    device = machine.device or default_device()
-    views = Views(machine.multiview_weights, preset.multiview, device, preset.multiview_steps, preset.images_at_once)
+    identity = f"videos of {source.resolve().name}"
+    views = None if machine.one_view else view_maker(choose_preset(machine), machine, usable(machine.device))
     return Run(work_folder(out), identity, chosen, settings, given=given, views=views, progress=progress)
 
 
@@ -158,13 +187,34 @@ def default_device() -> str:
     return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
 
 
+def check_finished(out: Path, left: int) -> None:
+    """Raises DimoError if a dataset is there already and so much is to be made: it would be another one."""
+    if left and (out / "motions.json").is_file():
+        raise DimoError(
+            f"{out} is there already, and {left} videos, clips and chunks of views are still to be made: it would have "
+            "another content; move it away or choose another output."
+        )
+
+
+def usable(device: str | None) -> str:
+    """The device of that name, by default the GPU. Raises DimoError if torch cannot use it."""
+    import torch
+
+    name = device or default_device()
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise DimoError(f"There is no device '{name}' here; choose cuda, cuda:0 or cpu.") from error
+    return name
+
+
 def choose_preset(machine: Machine) -> Preset:
     """By name, or by the GPU's free memory. Raises DimoError if it does not fit; nothing is checked without a GPU."""
     import torch
 
     if machine.device == "cpu" or not torch.cuda.is_available():
         return presets.preset_named(machine.preset or presets.names()[0])
-    free, _ = torch.cuda.mem_get_info(machine.device or default_device())
+    free, _ = torch.cuda.mem_get_info(usable(machine.device))
     return presets.fitting(free / 1e9, machine.preset)
 
 

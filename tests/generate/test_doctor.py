@@ -1,6 +1,7 @@
 """Weights are judged by their headers alone: files with true headers and holes for content, and what can be wrong."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,20 @@ def test_weights_are_not_fetched_unasked(monkeypatch, tmp_path):
         checkpoints.find(presets.replace(MODEL, revision="abc"), None)
 
 
+def test_every_model_that_comes_with_dimo_is_pinned_to_a_commit():
+    for model in presets.models().values():
+        assert re.fullmatch("[0-9a-f]{40}", model.revision or ""), model.name
+        assert model.download == f"hf download {model.repo} --revision {model.revision}"
+
+
+def test_too_little_main_memory_is_said(monkeypatch):
+    preset = presets.preset_named("80gb")
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PHYS_PAGES": 16_000_000, "SC_PAGE_SIZE": 4000}[name])
+    found = doctor.main_memory(preset)
+    assert (found.state, found.text) == ("missing", "64.0 GB; '80gb' needs about 80")
+    assert doctor.main_memory(presets.preset_named("24gb")).state == "ok"
+
+
 def test_the_doctor_says_all_that_is_missing_and_exits_with_2(weights, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     pytest.importorskip("diffusers", reason="needs the 'generate' extra")
@@ -143,8 +158,14 @@ def test_the_doctor_says_all_that_is_missing_and_exits_with_2(weights, monkeypat
     assert exit_info.value.code == 2
     shown = capsys.readouterr()
     assert "Preset '24gb'" in shown.out
-    text = " ".join(shown.out.split())
-    assert "12.0 GB" in text
+    text = " ".join(shown.out.replace("│", " ").split())
+    assert "the file (12.0 GB)" in text
+    assert "--matting rembg:MODEL: pip install 'rembg[cpu]'" in text
+    assert "'24gb' needs about 32" in text
+    commands = shown.out.split("What gets it:\n")[1].splitlines()  # whole, to be copied, however narrow the screen is
+    assert "  hf download stabilityai/sv4d2.0 sv4d2_8views.safetensors --local-dir ." in commands
+    (video,) = (line for line in commands if "Wan-AI" in line)
+    assert re.fullmatch("  hf download Wan-AI/Wan2.2-I2V-A14B-Diffusers --revision [0-9a-f]{40}", video)
     assert "Apache-2.0" in text
     assert "bitsandbytes" in text
     assert shown.err.strip().endswith("GPU, video model, multi-view model.") or "bitsandbytes" in shown.err

@@ -184,8 +184,6 @@ def test_a_model_is_asked_once_whatever_happens_to_the_run(server, tmp_path):
     first = motions_of(words, Picture(rgba, ()), Items(tmp_path))
     assert motions_of(words, Picture(rgba, ()), Items(tmp_path)) == first
     assert len(server.requests) == 1
-    with pytest.raises(DimoError, match="What is it"):
-        motions_of(Words(), Picture(rgba, ()), Items(tmp_path))
 
 
 def test_a_local_model_that_is_not_there_is_said(tmp_path):

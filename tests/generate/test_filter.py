@@ -7,6 +7,7 @@ from PIL import Image
 
 from dimo_ns.generate import filter, matting
 from dimo_ns.generate.filter import Limits, examine, flags
+from dimo_ns.generate.run import Settings
 
 ALSO = {
     "large": {"cut", "still", "background"},  # there is no room for it to move
@@ -61,6 +62,13 @@ def test_limits_can_be_moved_and_reasons_have_the_figure():
     figures = examine(clip(), mask_of(clip()))
     reason = flags(figures, Limits(most_motion=5))["wild"]
     assert reason == f"the object moves by {figures.motion:.0f} px a frame"
+
+
+def test_only_the_matting_that_needs_a_plain_background_asks_for_one():
+    figures = examine(clip("background"), mask_of(clip("background")))
+    assert set(Settings().flags(figures)) == {"background"}
+    for matting_of in ("rembg:isnet-general-use", "sam2:folder"):
+        assert Settings(matting=matting_of).flags(figures) == {}
 
 
 def test_the_sheet_shows_every_clip_even_one_without_frames(tmp_path):

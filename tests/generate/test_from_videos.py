@@ -66,6 +66,22 @@ def test_videos_of_one_side_get_the_others(tmp_path, monkeypatch):
     assert tree(tmp_path / "set", tmp_path / "set.work") == before
 
 
+def test_one_view_alone_makes_a_dataset_and_a_further_video_joins_those_that_are_there(tmp_path):
+    (tmp_path / "videos").mkdir()
+    write_video(tmp_path / "videos" / "walk.mp4", clip(frames=9), 8)
+    args = ["data", "from-videos", str(tmp_path / "videos")]
+    more = ["--frames", "4", "--size", "64", "--one-view"]
+    cli.main([*args, str(tmp_path / "set"), *more])
+    dataset = load(tmp_path / "set")
+    assert ([v.azimuth_deg for v in dataset.views], len(dataset.motions)) == ([0], 1)
+    before = tree(tmp_path / "set.work" / "clips")
+    (tmp_path / "set").rename(tmp_path / "older")
+    write_video(tmp_path / "videos" / "jump.mp4", np.roll(clip(frames=9), 4, axis=1), 8)
+    cli.main([*args, str(tmp_path / "set"), *more])
+    assert [m.name for m in load(tmp_path / "set").motions] == ["jump", "walk"]
+    assert before.items() <= tree(tmp_path / "set.work" / "clips").items()
+
+
 @pytest.mark.parametrize("kind", ["absent", "empty", "text", "short"])
 def test_what_are_no_videos_is_refused(tmp_path, kind, capsys, monkeypatch):
     folder = tmp_path / "videos"
@@ -85,7 +101,7 @@ def test_what_are_no_videos_is_refused(tmp_path, kind, capsys, monkeypatch):
     assert exit_info.value.code == 2
     expected = {
         "absent": "no folder",
-        "empty": "has 0 videos",
+        "empty": "There are no videos in",
         "text": "cannot be read",
         "short": "21 frames are to be",
     }

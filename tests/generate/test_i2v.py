@@ -2,6 +2,7 @@
 were saved to disk, a dataset, a training; and what is refused on the way."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -155,7 +156,7 @@ def test_the_dry_run_says_what_there_is_to_do_and_makes_nothing(shelf, tmp_path,
     assert (rows["videos"], rows["clips"], rows["chunks of views"]) == ("36", "36", "108")
     assert set(rows) >= {"RTX 4090, computed", "disk", "GPU memory"}
     assert not (tmp_path / "set").exists()
-    assert [p.name for p in (tmp_path / "set.work").rglob("*") if p.is_file()] == ["run.json"]
+    assert not (tmp_path / "set.work").exists()
     cli.main([*args, "--weights", str(tmp_path / "absent")])
     assert "model_index.json is missing" in capsys.readouterr().out
 
@@ -172,9 +173,14 @@ def test_the_dry_run_says_what_there_is_to_do_and_makes_nothing(shelf, tmp_path,
         (["--size", "100"], "expected a multiple of 64"),
         (["--prompts", "absent.txt"], "The prompts absent.txt cannot be read"),
         (["--endpoint", "http://127.0.0.1:9/v1"], "--language-model"),
+        (["--motions", "0"], "0 motions were asked for; expected 1 or more"),
+        (["--device", "tpu"], "no device 'tpu' here; choose cuda, cuda:0 or cpu"),
+        (["--device", "cuda"], "no device 'cuda' here"),
     ],
 )
 def test_bad_input_is_one_sentence(shelf, tmp_path, monkeypatch, capsys, change, complaint):
+    if change == ["--device", "cuda"] and torch.cuda.is_available():
+        pytest.skip("there is one")
     tiny_multiview.expect(monkeypatch)
     args = command(shelf, "hunyuan", tmp_path / "set")
     if change[0] == "--endpoint":
@@ -184,9 +190,64 @@ def test_bad_input_is_one_sentence(shelf, tmp_path, monkeypatch, capsys, change,
         cli.main([*args, *change])
     assert exit_info.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    import re
-
     assert re.search(complaint, line), line
+    assert not (tmp_path / "set").exists()
+    assert not (tmp_path / "set.work").exists()
+
+
+def test_without_a_category_the_motions_suit_anything_and_that_is_said(shelf, tmp_path, monkeypatch, capsys):
+    tiny_multiview.expect(monkeypatch)
+    args = [a for a in command(shelf, "hunyuan", tmp_path / "set", "--dry-run") if a not in ("--category", "rigid")]
+    cli.main(args)
+    said = capsys.readouterr().out
+    assert "No --category is given" in said
+    assert "biped, bird, fish, quadruped, soft, vehicle." in said
+
+
+def test_all_motions_of_a_file_are_taken_unless_fewer_are_asked_for(tmp_path):
+    from dimo_ns.generate.image import Picture
+    from dimo_ns.generate.items import Items
+    from dimo_ns.generate.start import MOTIONS, Words, motions_of, remarks
+
+    (tmp_path / "p.txt").write_text("".join(f"does number {i}\n" for i in range(MOTIONS + 20)) + "does number 3\n\n")
+    nothing = Picture(np.zeros((1, 1, 4), np.uint8), ()), Items(tmp_path)
+    words = Words(file=tmp_path / "p.txt")
+    assert len(motions_of(words, *nothing)) == MOTIONS + 20
+    assert remarks(words, MOTIONS + 20) == [f"Motions of {words.file}, without repetitions: {MOTIONS + 20}."]
+    assert len(motions_of(Words(4, file=tmp_path / "p.txt"), *nothing)) == 4
+
+
+def test_one_view_is_a_dataset_too(shelf, tmp_path, monkeypatch):
+    args = command(shelf, "hunyuan", tmp_path / "set", "--one-view")
+    at = args.index("--multiview-weights")
+    del args[at : at + 2]
+    cli.main(args)
+    dataset = load(tmp_path / "set")
+    assert [v.azimuth_deg for v in dataset.views] == [0]
+    assert not (tmp_path / "set.work" / "views").exists()
+
+
+def test_a_dataset_that_is_there_is_seen_before_anything_else_is_computed(shelf, tmp_path, monkeypatch, capsys):
+    tiny_multiview.expect(monkeypatch)
+    cli.main(command(shelf, "hunyuan", tmp_path / "set"))
+    before = tree(tmp_path / "set", tmp_path / "set.work")
+    monkeypatch.setattr("dimo_ns.generate.image_to_video.load", None)
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(command(shelf, "hunyuan", tmp_path / "set", "--seed", "7"))
+    assert exit_info.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is there already, and 5 videos, clips and chunks of views are still to be made" in line
+    assert tree(tmp_path / "set", tmp_path / "set.work") == before
+
+
+def test_where_nobody_sees_bars_every_item_is_a_line(capsys):
+    from dimo_ns.cli.generate import _shown
+
+    with _shown() as progress:
+        for _ in range(3):  # as while other processes are waited for
+            progress.item("videos", "walks [fast]", 1, 5)
+            progress.step(1, 2)
+    assert capsys.readouterr().out == "videos: walks [fast] (2 of 5)\n"
 
 
 def test_an_output_that_is_not_ours_is_left_alone(shelf, tmp_path, capsys):
@@ -213,8 +274,10 @@ def test_a_disk_that_is_too_small_is_said_before_anything_is_made(shelf, tmp_pat
 def test_prompts_alone_can_be_written_edited_and_used(tmp_path):
     cli.main(["generate", "prompts", "-o", str(tmp_path / "p.yaml"), "--category", "bird", "--motions", "7"])
     assert len(yaml.safe_load((tmp_path / "p.yaml").read_text())["motions"]) == 7
-    with pytest.raises(SystemExit):
-        cli.main(["generate", "prompts", "-o", str(tmp_path / "p.yaml"), "--category", "bird"])
+    for path in ("p.yaml", "absent/p.yaml"):
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main(["generate", "prompts", "-o", str(tmp_path / path), "--category", "bird"])
+        assert exit_info.value.code == 2
 
 
 def test_the_command_line_and_what_runs_without_models_load_neither_diffusers_nor_transformers():

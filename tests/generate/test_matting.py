@@ -65,6 +65,34 @@ def test_rembgs_masks_become_alpha(monkeypatch):
     assert np.array_equal(matting.named("rembg:u2net")(frames)[..., 3] > 0, frames[..., 2] < 200)
 
 
+def test_rembg_without_a_runtime_leaves_the_program_which_is_caught(tmp_path, monkeypatch, capsys):
+    (tmp_path / "rembg.py").write_text("import sys; print('No onnxruntime backend found.'); sys.exit(1)")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "rembg", raising=False)
+    with pytest.raises(DimoError, match=r"pip install 'rembg\[cpu\]'"):
+        matting.named("rembg:u2net")(clip())
+    assert capsys.readouterr().out == ""
+
+
+def test_rembgs_models_that_give_several_masks_are_refused(monkeypatch):
+    import types
+
+    fake = types.SimpleNamespace(
+        new_session=lambda name: name,
+        remove=lambda frame, session, only_mask: np.zeros((3 * len(frame), frame.shape[1]), np.uint8),
+    )
+    monkeypatch.setitem(__import__("sys").modules, "rembg", fake)
+    with pytest.raises(DimoError, match="'u2net_cloth_seg' does not give one mask for a picture"):
+        matting.named("rembg:u2net_cloth_seg")(clip())
+
+
+def test_sam2_needs_a_first_frame_that_shows_the_object_alone(tmp_path):
+    pytest.importorskip("transformers", reason="needs the 'generate' extra")
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(DimoError, match="the first frame shows on a plain background"):
+        matting.named(f"sam2:{tmp_path}")(clip("background"))
+
+
 def test_frames_are_taken_evenly_from_the_first_to_the_last():
     assert pick(81, 21) == list(range(0, 81, 4))
     assert pick(121, 21) == list(range(0, 121, 6))

@@ -265,6 +265,25 @@ def test_accelerate_splits_the_items_over_its_processes(tmp_path):
     assert tree(tmp_path / "set", tmp_path / "set.work") == tree(whole / "set", whole / "set.work")
 
 
+def test_progress_counts_what_is_done(tmp_path):
+    class Counting:
+        def __init__(self):
+            self.items, self.steps = [], 0
+
+        def say(self, text): ...
+        def item(self, stage, name, done, total):
+            self.items.append((stage, name, done, total))
+
+        def step(self, done, total):
+            self.steps += 1
+
+    counting = Counting()
+    do_all(stub_run(tmp_path / "set.work", progress=counting), tmp_path / "set")
+    stages = ("videos", "views", "dataset")
+    assert counting.items == [(stage, f"move_{i}", i, 3) for stage in stages for i in range(3)]
+    assert counting.steps == 3 * 3 + 3 * 2
+
+
 def test_the_first_ctrl_c_waits_for_a_step_and_the_second_does_not():
     from dimo_ns.cli.generate import _shown
 
