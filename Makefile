@@ -1,4 +1,4 @@
-# Nothing but make and Python 3.10 or newer is needed: everything is installed into .venv.
+# Nothing but make and Python 3.11 or newer is needed: everything is installed into .venv.
 # Another Python: make demo PYTHON=python3.11
 
 PYTHON ?= python3
