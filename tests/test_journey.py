@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -81,6 +82,20 @@ def test_the_papers_recipe_goes_through_all_of_its_phases(dataset: Path, tmp_pat
     assert keypoints == 512  # nothing became transparent in so few steps
     assert len(state["_model.scene.gaussians.means"]) == 200 * keypoints  # a ball of them around each
     assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
+
+
+def test_a_dataset_of_one_view_is_trained_on_with_a_warning(dataset: Path, tmp_path: Path, monkeypatch, capsys):
+    """Given as the folder that one stands in; the run finds it again from elsewhere."""
+    one = Path(shutil.copytree(dataset, tmp_path / "one"))
+    cameras = json.loads((one / "cameras.json").read_text())
+    (one / "cameras.json").write_text(json.dumps(cameras | {"views": cameras["views"][:1]}))
+    monkeypatch.chdir(one)
+    run = train(Path(), tmp_path / "run")
+    assert "There is one training view only" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    figures = tmp_path / "figures.json"
+    ns_eval.ComputePSNR(load_config=run / "config.yml", output_path=figures).main()
+    assert json.loads(figures.read_text())["results"]["psnr"] > 10
 
 
 def test_ns_eval_writes_every_figure(run: Path, tmp_path: Path):

@@ -11,6 +11,7 @@ import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.engine.optimizers import Optimizers
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from dimo_ns.core.decoder import LowRankDecoder
@@ -100,6 +101,8 @@ class DimoPipeline(VanillaPipeline):
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         self.optimizers = attributes.optimizers
+        for note in self.datamanager.dataset.notes:
+            CONSOLE.print(f"The dataset: {note}", markup=False, soft_wrap=True)
         before, after = TrainingCallbackLocation.BEFORE_TRAIN_ITERATION, TrainingCallbackLocation.AFTER_TRAIN_ITERATION
         return [TrainingCallback([before], self.before_step), TrainingCallback([after], self.after_step)]
 

@@ -63,6 +63,10 @@ class DimoTrainerConfig(TrainerConfig):
     max_nonfinite_steps: int = 20
     """Steps in a row with a non-finite loss or gradient after which training stops."""
 
+    def __post_init__(self) -> None:
+        if self.data is not None:
+            self.data = self.data.expanduser().resolve()  # the run finds its dataset from any folder
+
 
 class ResumablePipeline(Protocol):
     """What `DimoTrainer` needs of a pipeline so that a resumed run continues as if nothing had happened."""
