@@ -9,6 +9,8 @@ what is saved goes to the copy. With a text.safetensors beside it (`dimo text fi
 """
 
 import argparse
+import ctypes
+import gc
 import io
 import random
 import shutil
@@ -147,8 +149,11 @@ class Listening(io.TextIOBase):
         self.out.flush()
 
 
-def memory() -> float:
-    """Of this process, MiB."""
+def memory(trimmed: bool = False) -> float:
+    """Of this process, MiB. `trimmed`: after the allocator has given back what is free."""
+    if trimmed:
+        gc.collect()
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 
@@ -166,10 +171,12 @@ def value_for(handle: Any, frames: int) -> Any:
 def soak(subject: Subject, browser, page, minutes: float, ours: list[Any]) -> None:
     """Random use of every control by one browser, while another comes and goes."""
     sys.stderr = heard = Listening(sys.stderr)
-    frames = subject.state.space.frames
+    frames, early, trimmed_early = subject.state.space.frames, 0.0, 0.0
     start, acts, saves, other, seen = time.monotonic(), 0, 0, None, []
     try:
         while (passed := time.monotonic() - start) < 60 * minutes:
+            if passed > 60 and not early:
+                early, trimmed_early = memory(), memory(trimmed=True)
             if passed > 30 * len(seen):
                 seen.append(memory())
                 print(f"  {passed:4.0f} s  {seen[-1]:.0f} MiB  {acts} acts  {subject.pictures()} pictures", flush=True)
@@ -194,7 +201,8 @@ def soak(subject: Subject, browser, page, minutes: float, ours: list[Any]) -> No
     finally:
         sys.stderr = heard.out
     print(f"  {minutes:g} minutes, {acts} acts: {heard.exceptions} exceptions")
-    print(f"  memory: {seen[min(2, len(seen) - 1)]:.0f} MiB after a minute, {memory():.0f} in the end")
+    print(f"  memory, MiB: {early:.0f} after a minute and {memory():.0f} in the end, of which {trimmed_early:.0f} and "
+          f"{memory(trimmed=True):.0f} were in use")  # fmt: skip
 
 
 def is_button(handle: Any) -> bool:
