@@ -17,16 +17,17 @@ def view(scene: Positional[Path], port: int = 7007, host: str = "127.0.0.1") -> 
     from dimo_ns.viewer.serve import SceneViewer, is_loopback
 
     viewer = SceneViewer(MotionSpace.open(scene), port, host)
-    if viewer.port != port:
-        print(f"Port {port} is taken; this is {viewer.port}.")
-    if not is_loopback(host):
-        print(
-            f"Open to everyone who can reach {host}: they can use all controls, save files beside the scene, and with "
-            "some versions of viser read any file that you can read. Leave --host out to keep it to this machine.",
-            flush=True,
-        )
-    print(f"{viewer.address} shows {scene}; Ctrl-C ends it.", flush=True)
     try:
+        if viewer.port != port:
+            print(f"Port {port} is taken; this is {viewer.port}.")
+        if not is_loopback(host):
+            print(
+                f"Open to everyone who can reach {host}: they can use all controls, save files beside the scene, and "
+                "with some versions of viser read any file that you can read. Leave --host out to keep it to this "
+                "machine.",
+                flush=True,
+            )
+        print(f"{viewer.address} shows {scene}; Ctrl-C ends it.", flush=True)
         viewer.wait()
     finally:
         viewer.close()

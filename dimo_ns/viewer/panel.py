@@ -35,8 +35,10 @@ class Panel:
         overlays: Overlays,
         layers: Sequence[Layer] = LAYERS,
         lock: AbstractContextManager | None = None,
+        browsers_draw: bool = False,
     ):
-        """`layers`: the pictures to choose from. `lock`: held while a control acts."""
+        """`layers`: the pictures to choose from. `lock`: held while a control acts. `browsers_draw`: whether they can
+        draw the object."""
         self.state, self.overlays, self.lock = state, overlays, lock or nullcontext()
         self._handles: dict[str, Any] = {}
         self._mapped: tuple[tuple[float, float], bool] | None = None
@@ -65,6 +67,9 @@ class Panel:
             length = gui.add_slider("Trail (frames)", 1, max(2, state.space.frames), 1, look.trail_frames)
             self._add("trail", length, lambda h: state.show(trail_frames=h.value))
             self._add("canonical", gui.add_checkbox("Canonical", False), lambda h: state.show(canonical=h.value))
+            if browsers_draw:
+                drawn_by = gui.add_dropdown("Drawn by", ("browser", "server"), initial_value=look.drawn_by)
+                self._add("drawn_by", drawn_by, lambda h: state.show(drawn_by=h.value))
         with gui.add_folder("Blend"):
             self._add("a", gui.add_dropdown("A", names, initial_value=state.blend[0]), self._mix)
             self._add("b", gui.add_dropdown("B", names, initial_value=state.blend[1]), self._mix)

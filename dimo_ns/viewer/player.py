@@ -1,12 +1,14 @@
 """Our own viewer's worker: one thread that plays, draws for every browser, and sleeps while there is nothing to do.
 
-A picture is made when the one before is done, so that nothing queues up; it is small while something changes, as small
-as keeps up with the hand, and sharp once that rests.
+A browser that draws Gaussians itself is sent the posed object. For others, and for layers that no browser draws, a
+picture is made when the one before is done, so that nothing queues up; it is small while something changes, as small as
+keeps up with the hand, and sharp once that rests.
 """
 
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +23,8 @@ from dimo_ns.report import picture
 from dimo_ns.viewer import draw
 from dimo_ns.viewer.overlays import Overlays
 from dimo_ns.viewer.panel import Panel
-from dimo_ns.viewer.state import Shown, State
+from dimo_ns.viewer.splats import SplatArrays, Splats, splats_of
+from dimo_ns.viewer.state import Look, Shown, State
 
 FASTEST = 1 / 30
 """Seconds between two pictures, at least."""
@@ -39,6 +42,7 @@ class Watcher:
     """A browser, and what it has last been sent."""
 
     client: Any
+    splats: Splats
     version: int = -1
     camera: float = -1.0
     sharp: bool = False
@@ -47,14 +51,19 @@ class Watcher:
 class Player(threading.Thread):
     """Serves a state to the browsers of a viser server until it is stopped."""
 
-    def __init__(self, server: viser.ViserServer, state: State, panel: Panel, overlays: Overlays):
+    def __init__(
+        self, server: viser.ViserServer, state: State, panel: Panel, overlays: Overlays, browsers_draw: bool = False
+    ):
+        """`browsers_draw`: whether they can."""
         super().__init__(daemon=True, name="dimo-player")
         self.server, self.state, self.panel, self.overlays = server, state, panel, overlays
+        self.browsers_draw = browsers_draw
         self.watchers: dict[int, Watcher] = {}
         self.pictures = 0
-        """Made so far."""
+        """Pictures and poses that were sent so far."""
         self.seconds_per_pixel = 1e-7
         self._stopped = self._woken = False
+        warnings.filterwarnings("ignore", "Queued a .* on a closed connection")  # of a browser that has just left
 
     def stop(self) -> None:
         self._stopped = True
@@ -62,7 +71,7 @@ class Player(threading.Thread):
         self.join()
 
     def wake(self) -> None:
-        """A browser came, went, or has moved its camera."""
+        """A browser came, went, has moved its camera, or has taken in a pose."""
         with self.state.changed:
             self._woken = True
             self.state.changed.notify_all()
@@ -72,17 +81,21 @@ class Player(threading.Thread):
         last = touched = time.monotonic()
         while not self._stopped:
             with self.state.changed:
-                self._woken, version = False, self.state.version
+                self._woken, version, playing = False, self.state.version, self.state.playing
             clients = self.server.get_clients()
-            self.watchers = {i: self.watchers.get(i) or Watcher(client) for i, client in clients.items()}
-            blurred = any(not watcher.sharp for watcher in self.watchers.values())
-            moving = bool(clients) and (self.state.playing or any(map(self._moved, self.watchers.values())))
+            self.watchers = {
+                i: self.watchers.get(i) or Watcher(client, Splats(client, self.wake)) for i, client in clients.items()
+            }
+            ready = [watcher for watcher in self.watchers.values() if watcher.splats.ready]
+            blurred = any(not watcher.sharp for watcher in ready)
+            moving = bool(ready) and (playing or any(map(self._moved, ready)))
             now = time.monotonic()
             if moving or (blurred and now - touched >= REST):
                 touched = now if moving else touched
                 self.state.tick(min(now - last, 1.0))
-                self._guard(self._send, moving)
+                self._guard(self._send, ready, moving)
                 time.sleep(max(0.0, now + FASTEST - time.monotonic()))
+                last = now
             else:
                 behind = bool(clients) and self.panel.behind
                 if behind:
@@ -90,8 +103,8 @@ class Player(threading.Thread):
                 with self.state.changed:
                     if not (self._woken or self._stopped or self.state.version != version):
                         self.state.changed.wait(REST / 4 if blurred or behind else None)
-                now = time.monotonic()
-            last = now
+                if not (clients and playing):
+                    last = time.monotonic()
 
     def _warm_up(self) -> None:
         """Draws once for nobody: kernels are compiled or loaded before somebody waits for them."""
@@ -99,19 +112,35 @@ class Player(threading.Thread):
         K = torch.tensor([[COARSE, 0.0, COARSE / 2], [0.0, COARSE, COARSE / 2], [0.0, 0.0, 1.0]])
         draw.draw(self.state.space, self.state.shown(), picture.orbit(torch.tensor([0.0]), 0.0)[0], K, size)
 
-    def _moved(self, watcher: Watcher) -> bool:
-        return watcher.version != self.state.version or watcher.camera != watcher.client.camera.update_timestamp
+    def _in_browser(self, look: Look) -> bool:
+        """Whether browsers draw the object, so that their cameras do not matter here."""
+        return self.browsers_draw and look.drawn_by == "browser" and look.layer in ("rgb", "skinning")
 
-    def _send(self, moving: bool) -> None:
-        """A picture for every browser that has not the present one; the rest of what there is to see for all."""
+    def _moved(self, watcher: Watcher) -> bool:
+        if watcher.version != self.state.version:
+            return True
+        return not self._in_browser(self.state.look) and watcher.camera != watcher.client.camera.update_timestamp
+
+    def _send(self, ready: list[Watcher], moving: bool) -> None:
+        """The object for every browser that has not the present one; the rest of what there is to see for all."""
         shown = self.state.shown()
         self.overlays.update(self.state, shown)
-        for watcher in list(self.watchers.values()):
-            if self._moved(watcher) or not watcher.sharp:
-                self._send_to(watcher, shown, moving)
+        behind = [watcher for watcher in ready if self._moved(watcher) or not watcher.sharp]
+        if behind and self._in_browser(shown.look):
+            arrays = splats_of(self.state.space, shown)
+            for watcher in behind:
+                self._send_splats(watcher, shown, arrays)
+        else:
+            for watcher in behind:
+                self._send_picture(watcher, shown, moving)
         self.panel.follow()
 
-    def _send_to(self, watcher: Watcher, shown: Shown, moving: bool) -> None:
+    def _send_splats(self, watcher: Watcher, shown: Shown, arrays: SplatArrays) -> None:
+        watcher.splats.show(arrays)
+        self.pictures += 1
+        watcher.version, watcher.sharp = shown.version, True
+
+    def _send_picture(self, watcher: Watcher, shown: Shown, moving: bool) -> None:
         camera = watcher.client.camera
         stamp, aspect = camera.update_timestamp, min(max(float(camera.aspect), 0.2), 5.0)
         sharp = min(getattr(camera, "image_height", None) or SHARP, SHARPEST)
@@ -124,6 +153,7 @@ class Player(threading.Thread):
         spent = (time.perf_counter() - start) / (size[0] * size[1])
         self.seconds_per_pixel += 0.2 * (spent - self.seconds_per_pixel)
         watcher.client.scene.set_background_image(image, format="jpeg", jpeg_quality=75 if moving else 92)
+        watcher.splats.hide()
         self.pictures += 1
         watcher.version, watcher.camera, watcher.sharp = shown.version, stamp, not moving or high >= sharp
 

@@ -1,4 +1,4 @@
-"""A viewer of a scene's own: viser, the panel, and pictures that are made here. No dataset, no run."""
+"""A viewer of a scene's own: viser, the panel, and the object. No dataset, no run."""
 
 import contextlib
 import io
@@ -14,6 +14,7 @@ from dimo_ns.viewer import draw
 from dimo_ns.viewer.overlays import Overlays
 from dimo_ns.viewer.panel import Panel
 from dimo_ns.viewer.player import Player
+from dimo_ns.viewer.splats import browsers_draw
 from dimo_ns.viewer.state import State
 
 PORTS = 100
@@ -32,10 +33,11 @@ class SceneViewer:
         self.port = self.server.get_port()
         self.server.gui.configure_theme(control_width="large", brand_color=(51, 98, 141), show_logo=False)
         self.server.scene.set_up_direction("+z")
+        splats = browsers_draw(self.server.scene)
         with self.server.gui.add_tab_group().add_tab("Motion"):
             overlays = Overlays(self.server.scene)
-            self.panel = Panel(self.server.gui, self.state, overlays)
-        self.player = Player(self.server, self.state, self.panel, overlays)
+            self.panel = Panel(self.server.gui, self.state, overlays, browsers_draw=splats)
+        self.player = Player(self.server, self.state, self.panel, overlays, splats)
         self.server.on_client_connect(self._greet)
         self.server.on_client_disconnect(lambda _: self.player.wake())
         self.player.start()

@@ -46,6 +46,8 @@ class Look:
     """The canonical pose instead of the motion."""
     plate: bool = False
     """The map as a plate beside the object, to click on."""
+    drawn_by: Literal["browser", "server"] = "browser"
+    """Which of them draws the object, where browsers can."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,6 @@
 """Stand-ins for viser: controls that remember, browsers that count what they are sent."""
 
+import threading
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -88,16 +89,27 @@ class Client:
 
     def __init__(self, client_id: int, aspect: float = 1.5):
         self.client_id, self.images, self.gone = client_id, [], False
+        self.poses: list[tuple[np.ndarray, ...]] = []
+        """What it was sent to draw itself."""
+        self.awake = threading.Event()
+        """While it is not, it answers nothing."""
+        self.awake.set()
         wxyz = np.array([np.sqrt(0.5), -np.sqrt(0.5), 0.0, 0.0])  # looks along +y, z up
         self.camera = SimpleNamespace(
             update_timestamp=1.0, aspect=aspect, fov=0.7, wxyz=wxyz, position=np.array([0.0, -2.0, 0.0])
         )
-        self.scene = SimpleNamespace(set_background_image=self._receive)
+        self.scene = SimpleNamespace(set_background_image=self._receive, add_gaussian_splats=self._add_splats)
+        self.local_storage = SimpleNamespace(get_item=lambda key, timeout: self.awake.wait(timeout))
 
-    def _receive(self, image: np.ndarray, **_: Any) -> None:
+    def _receive(self, image: np.ndarray | None, **_: Any) -> None:
         if self.gone:
             raise RuntimeError("connection closed")
         self.images.append(image)
+
+    def _add_splats(self, name: str, *arrays: np.ndarray, visible: bool) -> Any:
+        self.poses.append(arrays)
+        self.splats = SimpleNamespace(visible=visible, set_gaussians=lambda *arrays: self.poses.append(arrays))
+        return self.splats
 
 
 class Server:

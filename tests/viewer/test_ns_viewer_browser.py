@@ -23,6 +23,9 @@ from dimo_ns.viewer.serve import free_port
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: install it, or 'playwright install chromium'")
 
+STILL = 0.003
+"""The share of pixels that may differ between pictures of the same: nerfstudio sends them at several resolutions."""
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -64,10 +67,10 @@ def answers(port: int) -> bool:
 def settled(page: Page):
     """The scene once it no longer changes: nerfstudio sharpens it in steps."""
     before, same = pixels(page), 0
-    for _ in range(80):
+    for _ in range(200):
         page.wait_for_timeout(150)
         after = pixels(page)
-        same = same + 1 if changed(before, after) < 0.001 else 0
+        same = same + 1 if changed(before, after) < STILL else 0
         before = after
         if same == 4:
             return after
@@ -82,9 +85,9 @@ def test_the_panel_changes_the_picture_and_rest_is_rest(page: Page):
     coloured = settled(page)
     assert changed(plain, coloured) > 0.01
     page.wait_for_timeout(500)
-    assert changed(coloured, pixels(page)) < 0.001
+    assert changed(coloured, pixels(page)) < STILL
     choose(page, "Picture", "rgb")
-    assert changed(plain, settled(page)) < 0.001
+    assert changed(plain, settled(page)) < STILL
 
 
 def test_motions_are_chosen_and_played(page: Page):

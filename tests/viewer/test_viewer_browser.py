@@ -10,15 +10,18 @@ from spaces import NAMES, some_space
 pytest.importorskip("playwright", reason="playwright is not installed")
 
 import pages
-from browser import chromium, launched
-from pages import HEIGHT, VISERS_OWN, WIDTH, changed, choose, control, drag, pixels, until
+from browser import chromium, launched, psnr
+from pages import HEIGHT, PANEL, VISERS_OWN, WIDTH, changed, choose, control, drag, pixels, until
 from playwright.sync_api import Browser, Page
 
 from dimo_ns.report import picture
+from dimo_ns.viewer import draw
 from dimo_ns.viewer.player import seen_by
-from dimo_ns.viewer.serve import SceneViewer
+from dimo_ns.viewer.serve import SceneViewer, look_from_outside
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: install it, or 'playwright install chromium'")
+
+NO_SPLATS = "this viser's browsers do not draw Gaussians that change"
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def opened(browser: Browser, viewer: SceneViewer) -> Page:
 def page(opened: Page, viewer: SceneViewer) -> Page:
     """At the beginning of the first motion."""
     viewer.state.play(False)
-    viewer.state.show(keypoints=False, trails=False, canonical=False, plate=False, layer="rgb")
+    viewer.state.show(keypoints=False, trails=False, canonical=False, plate=False, layer="rgb", drawn_by="browser")
     viewer.state.select(NAMES[0])
     viewer.state.seek(0.0)
     settled(opened, viewer)
@@ -57,6 +60,7 @@ def page(opened: Page, viewer: SceneViewer) -> Page:
 def open_page(browser: Browser, viewer: SceneViewer) -> Page:
     page = pages.open_page(browser, viewer.address)
     control(page, "Motion").wait_for()
+    page.add_style_tag(content=".mantine-Notification-root { display: none }")  # that WebGL runs in software
     return page
 
 
@@ -82,6 +86,35 @@ def test_the_object_stands_in_the_middle_of_a_white_page(page: Page, viewer: Sce
     middle = scene[HEIGHT // 2 - 40 : HEIGHT // 2 + 40, WIDTH // 2 - 40 : WIDTH // 2 + 40]
     assert (middle.min(-1) < 200).mean() > 0.5
     page.screenshot(path=viewer.state.space.source / "page.png")
+
+
+@pytest.mark.parametrize("look", [{}, {"layer": "skinning"}, {"canonical": True}, {"layer": "depth"}])
+@pytest.mark.parametrize("drawn_by", ["browser", "server"])
+def test_the_page_shows_what_our_renderer_draws(page: Page, viewer: SceneViewer, look: dict, drawn_by: str):
+    # From the browser's own camera: the same place, the same way up, the same colours, on white.
+    if drawn_by == "browser" and not viewer.player.browsers_draw:
+        pytest.skip(NO_SPLATS)
+    viewer.state.seek(0.5)
+    viewer.state.show(drawn_by=drawn_by, **look)
+    seen = settled(page, viewer)
+    (client,) = viewer.server.get_clients().values()
+    size = HEIGHT, WIDTH
+    expected = draw.draw(viewer.state.space, viewer.state.shown(), *seen_by(client.camera, size), size)
+    assert psnr(seen, expected[:, : WIDTH - PANEL]) > 40
+
+
+def test_the_camera_orbits_in_the_browser_alone(page: Page, viewer: SceneViewer):
+    if not viewer.player.browsers_draw:
+        pytest.skip(NO_SPLATS)
+    before, sent = pixels(page), viewer.player.pictures
+    page.mouse.move(250, 300)
+    page.mouse.down()
+    page.mouse.move(350, 250, steps=5)
+    page.mouse.up()
+    assert changed(before, settled(page, viewer)) > 0.01
+    assert viewer.player.pictures == sent
+    for client in viewer.server.get_clients().values():
+        look_from_outside(client)
 
 
 def test_another_motion_is_another_picture_and_rest_is_rest(page: Page, viewer: SceneViewer):

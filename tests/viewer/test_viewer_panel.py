@@ -55,6 +55,16 @@ def test_every_control_does_what_it_says(made):
     assert (state.look.layer, state.look.trail_frames) == ("depth", 5)
 
 
+def test_who_draws_is_asked_only_where_browsers_can(made):
+    gui, state, _ = made
+    assert "Drawn by" not in gui.controls
+    asking = Gui()
+    Panel(asking, state, Overlays(Scene()), browsers_draw=True)
+    assert asking["Drawn by"].value == "browser"
+    asking["Drawn by"].hand("server")
+    assert state.look.drawn_by == "server"
+
+
 @pytest.mark.parametrize("count", [1, 60])
 def test_one_motion_or_sixty(count: int):
     some = some_space()
