@@ -1,8 +1,9 @@
 """The set of packages that is installed: nothing contradicts anything, but for what is left out by intention."""
 
 import re
+import sysconfig
 import tomllib
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,15 @@ def overridden() -> set[str]:
     return {canonicalize_name(Requirement(rule).name) for rule in rules}
 
 
+def packages() -> dict[str, Distribution]:
+    """What is installed, by name; what setuptools brings inside itself and puts on the path does not count."""
+    found = distributions(path=[sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    return {canonicalize_name(package.metadata["Name"]): package for package in found}
+
+
 def conflicts() -> list[str]:
     """Every requirement of an installed package, extras aside, that is not met."""
-    installed = {canonicalize_name(d.metadata["Name"]): d for d in distributions()}
+    installed = packages()
     found = []
     for name, package in installed.items():
         for text in package.requires or ():
@@ -40,7 +47,7 @@ def test_nothing_contradicts_anything_but_what_is_left_out_by_intention():
 
 
 def test_the_extra_for_generation_is_installed_as_the_project_declares_it():
-    installed = {canonicalize_name(d.metadata["Name"]): d.version for d in distributions()}
+    installed = {name: package.version for name, package in packages().items()}
     wanted = [
         Requirement(text) for text in tomllib.loads(PROJECT.read_text())["project"]["optional-dependencies"]["generate"]
     ]
