@@ -67,8 +67,7 @@ def open_page(browser: Browser, viewer: SceneViewer) -> Page:
 def settled(page: Page, viewer: SceneViewer) -> np.ndarray:
     """The scene once the last picture has come and is sharp."""
     until(lambda: viewer.player.watchers and all(w.sharp for w in viewer.player.watchers.values()), page)
-    version = viewer.state.version
-    until(lambda: all(w.version == version for w in viewer.player.watchers.values()), page)
+    until(lambda: all(w.version == viewer.state.version for w in viewer.player.watchers.values()), page)
     page.wait_for_timeout(100)
     before = pixels(page)
     for _ in range(40):
@@ -147,6 +146,7 @@ def test_the_blend_and_the_axes_are_dragged(page: Page, viewer: SceneViewer):
     choose(page, "B", NAMES[3])
     drag(page, "A to B", 0.5)
     until(lambda: 0.3 < viewer.state.blend[2] < 0.7, page)
+    settled(page, viewer)
     share = viewer.state.blend[2]
     a, b = viewer.state.space.latents(NAMES[0], NAMES[3])
     torch.testing.assert_close(viewer.state.latent, torch.lerp(a, b, share))
@@ -172,11 +172,12 @@ def test_pictures_and_overlays_change_what_is_seen(page: Page, viewer: SceneView
         until(lambda option=option: viewer.state.look.layer == option, page)
         assert changed(plain, settled(page, viewer)) > 0.01
     choose(page, "Picture", "rgb")
+    until(lambda: viewer.state.look.layer == "rgb", page)
     viewer.state.seek(0.8)
     plain = settled(page, viewer)
-    for label in ("Key points", "Trails"):
+    for label, there in (("Key points", lambda look: look.keypoints), ("Trails", lambda look: look.trails)):
         control(page, label).click()
-        until(lambda: viewer.state.look.keypoints, page)
+        until(lambda there=there: there(viewer.state.look), page)
         assert changed(plain, settled(page, viewer)) > 0.001
     page.screenshot(path=viewer.state.space.source / "overlays.png")
 
