@@ -109,11 +109,11 @@ def test_a_blend_is_saved_beside_the_run(page: Page, run: Path):
     choose(page, "B", "jump")
     drag(page, "A to B", 0.5)
     until(lambda: 0.3 < float(control(page, "A to B").input_value()) < 0.7, page)
-    settled(page)
+    settled(page)  # the slider's last move has been shown
+    share = float(control(page, "A to B").input_value())
     control(page, "Name").fill("mine")
     page.get_by_role("button", name="Save this motion").click()
     page.get_by_text("Saved to").wait_for()
-    share = float(control(page, "A to B").input_value())
     space = MotionSpace.open(run)
     z = read_latents(run / "saved" / "mine", space)["mine"]
     a, b = space.latents("walk", "jump")
