@@ -22,6 +22,12 @@ class Gaussians:
     colors: Float[Tensor, "n 3"]
     """sRGB, nominally in [0, 1]; not clamped."""
 
+    def splats(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What `rasterization` takes first, in its order; what is shared is expanded over the batch, not copied."""
+        batch = self.means.shape[:-2]
+        scales, opacities = self.scales.expand(*batch, -1, -1), self.opacities.expand(*batch, -1)
+        return self.means, self.quats, scales, opacities, self.colors.expand(*batch, -1, -1)
+
 
 @dataclass
 class RigidTransforms:

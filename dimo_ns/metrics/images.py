@@ -88,11 +88,7 @@ def render_views(
         c2w = torch.from_numpy(np.stack([view.c2w for view in same])).float().to(device)
         Ks = [[[v.fl_x, 0, v.cx], [0, v.fl_y, v.cy], [0, 0, 1]] for v in same]
         render, alpha, _ = rasterization(
-            posed.means,
-            posed.quats,
-            posed.scales[None],
-            posed.opacities[None],
-            posed.colors[None],
+            *posed.splats(),
             viewmats_from_c2w(c2w)[None],
             torch.tensor([Ks], dtype=torch.float32, device=device),
             w,

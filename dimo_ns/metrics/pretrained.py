@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from dimo_ns.errors import DimoError
+from dimo_ns.errors import DimoError, first_line
 
 
 class ClipSimilarity:
@@ -84,8 +84,7 @@ def pretrained(folder: Path, kind: str, name: str) -> tuple[Any, Any]:
         )
         processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # of many kinds: a truncated file, a missing one, a model of another sort
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise DimoError(f"The {name} model in {folder} cannot be loaded ({reason}).") from error
+        raise DimoError(f"The {name} model in {folder} cannot be loaded ({first_line(error)}).") from error
     finally:
         transformers.utils.logging.enable_progress_bar()
     if told["missing_keys"]:

@@ -39,13 +39,9 @@ def render(
 ) -> tuple[UInt8[np.ndarray, "b h w 3"], Float[np.ndarray, "b h w"], Float[np.ndarray, "b h w"]]:
     """Posed Gaussians, each pose before its own camera: sRGB over the background, alpha, depth (world units
     along the camera's axis). `size` is (h, w)."""
-    batch, device = len(posed.means), posed.means.device
+    device = posed.means.device
     rendered, alpha, _ = rasterization(
-        posed.means,
-        posed.quats,
-        posed.scales.expand(batch, -1, -1),
-        posed.opacities.expand(batch, -1),
-        posed.colors.expand(batch, -1, -1),
+        *posed.splats(),
         viewmats[:, None].to(device),
         Ks[:, None].to(device),
         size[1],

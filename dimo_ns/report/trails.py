@@ -61,8 +61,7 @@ def points_over(
     background: tuple[float, float, float] = picture.WHITE,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The faded render with a dot where each key point is."""
-    pixels = picture.project(positions.cpu(), *view).numpy()
-    return draw_points(fade(render[0], background), pixels, in_front(pixels, *render[1:]), shades)
+    return trails_over(render, positions[None], shades, view, background)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from dimo_ns.data.durable import flush
 from dimo_ns.errors import DimoError
 
 _NAME = re.compile(r"step-(\d+)\.ckpt")
@@ -42,12 +43,10 @@ def save(directory: Path, state: Mapping[str, Any], keep_only_latest: bool) -> P
     torch.save(dict(state), buffer)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
+        partial.write_bytes(buffer.getbuffer())
+        flush(partial)
         partial.replace(path)
-        _fsync_directory(directory)
+        flush(directory)
         if keep_only_latest:
             for other in steps(directory).values():
                 if other != path:
@@ -128,11 +127,3 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
     keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))  # noqa: NPY002
     random.setstate(state["python"])
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

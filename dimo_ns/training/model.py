@@ -351,7 +351,7 @@ class DimoModel(Model):
     ) -> tuple[Float[Tensor, "b c h w d"], Float[Tensor, "b c h w 1"], Tensor]:
         """Colours (then normals, then depth, where asked for), alpha, and the projected centres."""
         batch, cameras = viewmats.shape[:2]
-        colors = posed.colors
+        means, quats, scales, opacities, colors = posed.splats()
         if with_geometry:
             axes = quat_to_matrix(posed.quats)
             shortest = posed.scales.argmin(-1)[None, :, None, None].expand(batch, -1, 3, 1)
@@ -359,14 +359,12 @@ class DimoModel(Model):
             eyes = -(viewmats[..., :3, :3].mT @ viewmats[..., :3, 3:]).squeeze(-1)
             facing = ((posed.means[:, None] - eyes[:, :, None]) * normals).sum(-1, keepdim=True)
             normals = torch.where(facing > 0, -normals, normals)
-            colors = torch.cat([colors.expand(batch, cameras, -1, -1), normals], -1)
-        else:
-            colors = colors.expand(batch, -1, -1)
+            colors = torch.cat([posed.colors.expand(batch, cameras, -1, -1), normals], -1)
         render, alpha, meta = rasterization(
-            posed.means,
-            posed.quats,
-            posed.scales.expand(batch, -1, -1),
-            posed.opacities.expand(batch, -1),
+            means,
+            quats,
+            scales,
+            opacities,
             colors,
             viewmats,
             Ks,

@@ -55,8 +55,7 @@ def key_point_graph(space: MotionSpace) -> Int[Tensor, "k j"]:
     focal = 0.5 * size / math.tan(math.radians(33.9) / 2)
     K = torch.tensor([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]], device=space.device)
     viewmats, Ks = viewmats_from_c2w(c2w), K.expand(len(c2w), 3, 3)
-    g = scene.gaussians()
-    _, alpha, _ = rasterization(g.means, g.quats, g.scales, g.opacities, g.colors, viewmats, Ks, size, size)
+    _, alpha, _ = rasterization(*scene.gaussians().splats(), viewmats, Ks, size, size)
     count = min(NEIGHBOURS, len(scene.keypoints) - 1)
     return connect(scene.keypoints.detach(), alpha[..., 0], viewmats, Ks, count)
 

