@@ -29,7 +29,7 @@ format: $(INSTALLED) ## format the code and mend what lint can mend
 	@ruff format
 
 bench: $(INSTALLED) ## run the benchmarks that need no data (minutes); the others: benchmarks/README.md
-	@set -e; for name in rasterizer training_step html_player; do echo "$$name"; python benchmarks/$$name.py; done
+	@set -e; for name in rasterizer training_step html_player; do echo "$$name"; python -m benchmarks.$$name; done
 
 $(INSTALLED): pyproject.toml .ci/setup .ci/torchvision_without_cuda.py
 	@PYTHON="$(PYTHON)" .ci/setup

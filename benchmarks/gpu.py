@@ -1,6 +1,6 @@
 """What only a GPU can tell: agreement of the CUDA path with the CPU's, and the speed and memory of the paper's step.
 
-    TORCH_CUDA_ARCH_LIST=9.0 python benchmarks/gpu.py        # minutes, most of them gsplat's first compilation
+    TORCH_CUDA_ARCH_LIST=9.0 python -m benchmarks.gpu        # minutes, most of them gsplat's first compilation
 
 Needs torch and gsplat only. 1: one scene rendered by gsplat on CUDA and by our CPU backend, images and gradients.
 2: the paper's joint step (4 motions x 2 times x 2 views at 512, 102,400 Gaussians, 512 key points), with its decoder
@@ -15,9 +15,10 @@ import time
 
 import torch
 
+from dimo_ns.core.cameras import orbit_c2w, viewmats_from_c2w
 from dimo_ns.core.decoder import LowRankDecoder, MLPDecoder
 from dimo_ns.core.gaussians import init_around_keypoints
-from dimo_ns.core.geometry import nearest_neighbours, orbit_c2w, viewmats_from_c2w
+from dimo_ns.core.geometry import nearest_neighbours
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.losses import arap, ssim
 from dimo_ns.core.scene import Scene

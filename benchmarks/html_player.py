@@ -1,10 +1,10 @@
 """The web page of a scene: how large, how quick to open, how fast, how close to our own renderer.
 
-    python benchmarks/html_player.py [SCENE ...]   # a minute per scene; on an idle machine, or the speeds mean little
+    python -m benchmarks.html_player [SCENE ...]   # a minute per scene; on an idle machine, or the speeds mean little
 
 Chromium, headless, from file://, with WebGL in software (SwiftShader). "first picture": from asking for the page until
 its first picture is drawn, in a browser that is running. "rate": pictures of 512 x 512 drawn in five seconds of
-playing. "PSNR": pictures of 512 x 512 before 3 cameras, at 3 times, of 2 motions, against dimo_ns.report.picture; the
+playing. "PSNR": pictures of 512 x 512 before 3 cameras, at 3 times, of 2 motions, against dimo_ns.draw.picture; the
 worst of them. Then the same without pictures for two made-up scenes of the paper's size, whose numbers are random and
 so hardly get smaller by compression: one with each decoder.
 """
@@ -19,17 +19,15 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "export"))
-from browser import launched, open_page, pixels, psnr
-
 from dimo_ns.core.decoder import LowRankDecoder, MLPDecoder
 from dimo_ns.core.gaussians import CanonicalGaussians
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
+from dimo_ns.draw import picture
 from dimo_ns.export.html import save_html
 from dimo_ns.export.html.pack import pack
-from dimo_ns.report import picture
 from dimo_ns.space.motion_space import MotionSpace
+from tests.export.browser import launched, open_page, pixels, psnr
 
 SIZE, FOCAL, SECONDS = 512, 1.64 * 512, 5.0
 K = [[FOCAL, 0.0, SIZE / 2], [0.0, FOCAL, SIZE / 2], [0.0, 0.0, 1.0]]

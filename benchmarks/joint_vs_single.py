@@ -1,8 +1,8 @@
 """What sharing one model costs: all motions of a dataset together against one model for each, by the same recipe with
 the same steps per motion.
 
-    python benchmarks/joint_vs_single.py DATASET RUN      # RUN: a finished dimo-laptop run on all motions
-    python benchmarks/joint_vs_single.py DATASET RUN --whole
+    python -m benchmarks.joint_vs_single DATASET RUN      # RUN: a finished dimo-laptop run on all motions
+    python -m benchmarks.joint_vs_single DATASET RUN --whole
 
 Every phase of a single model is as long as the joint run's, divided by the number of motions (the static first phase
 is as long as it was); with --whole, as long as the recipe has it for a dataset of one motion, which is several times
@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from dimo_ns.config import dimo_laptop
+from dimo_ns.runs import load_run
 from dimo_ns.training import model as training_model
 from dimo_ns.training.evaluation import evaluate
 from dimo_ns.training.recipe import LAPTOP, Recipe
-from dimo_ns.training.runs import load_run
 
 
 def shared_out(recipe: Recipe, motions: int) -> Recipe:

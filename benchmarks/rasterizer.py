@@ -1,6 +1,6 @@
 """Speed of the CPU rasterizer: forward and backward, against gsplat's PyTorch reference in the same run.
 
-    python benchmarks/rasterizer.py            # about two minutes; on an idle machine, or the figures mean little
+    python -m benchmarks.rasterizer            # about two minutes; on an idle machine, or the figures mean little
 
 Timed, ours: ``rasterization`` (projection, tile lists, compositing; 3 channels, one call) and the gradients of means,
 quats, scales, opacities and colours for given gradients of image and alpha. Timed, gsplat's reference
@@ -14,7 +14,6 @@ Wall-clock medians; the two take turns, after one untimed call each. The images 
 import math
 import platform
 import statistics
-import sys
 import time
 from importlib import metadata
 from pathlib import Path
@@ -22,10 +21,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "rasterize"))
-import gsplat_reference
-
-from dimo_ns.rasterize import rasterization, simd, tiles
+from dimo_ns.rasterize import rasterization
+from dimo_ns.rasterize.cpu import simd, tiles
+from tests.rasterize import gsplat_reference
 
 CASES = [(512, 128, 1), (5_000, 256, 1), (20_000, 256, 1), (20_000, 256, 16), (20_000, 512, 1), (100_000, 512, 1)]
 OUR_REPEATS, REFERENCE_REPEATS = 20, 3

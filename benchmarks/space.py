@@ -1,6 +1,6 @@
 """Everything that is made from a space of motions, measured: the figures of `dimo evaluate`, against what was aimed at.
 
-    python benchmarks/space.py SCENE DATASET PARAPHRASES OUT    # OUT: folder for evaluation.json and evaluation.png
+    python -m benchmarks.space SCENE DATASET PARAPHRASES OUT    # OUT: folder for evaluation.json and evaluation.png
 
 Times are taken with 20,000 Gaussians (the scene's own, repeated).
 """
@@ -14,8 +14,8 @@ import torch
 from dimo_ns.apps.evaluate import Protocol, evaluate, latency
 from dimo_ns.apps.language import read_paraphrases
 from dimo_ns.data.format import load
-from dimo_ns.report.evaluation import evaluation_page
-from dimo_ns.space.motion_space import MotionSpace
+from dimo_ns.reports.evaluation import evaluation_page
+from dimo_ns.runs import open_space
 
 GAUSSIANS = 20_000
 
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--protocol", type=Path, default=Path(__file__).parent.parent / "configs" / "evaluate.yaml")
     arguments = parser.parse_args()
 
-    space = MotionSpace.open(arguments.scene)
+    space = open_space(arguments.scene)
     protocol = Protocol.read(arguments.protocol)
     figures = evaluate(space, load(arguments.dataset), protocol, read_paraphrases(arguments.paraphrases))
     gaussians = space.scene.gaussians

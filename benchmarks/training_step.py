@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from dimo_ns.config import dimo_laptop
+from dimo_ns.core.gaussians import gaussians_on
 from dimo_ns.core.types import Gaussians, RigidTransforms
 from dimo_ns.data.creature import write_sample
 from dimo_ns.data.creature.motions import CLIPS
-from dimo_ns.training.initialize import gaussians_on
 from dimo_ns.training.pipeline import DimoPipeline
 
 GAUSSIANS, REPETITIONS = 20_000, 15

@@ -1,8 +1,8 @@
 """How quick the viewer is, and whether it lasts: `dimo view` and ns-viewer on one run, with a browser that looks.
 
-    python benchmarks/viewer.py RUN                  # a minute
-    python benchmarks/viewer.py RUN --soak 10        # then so many minutes of random use of every control, of each
-    python benchmarks/viewer.py RUN --training DATA  # how much an open viewer that nobody looks at slows training
+    python -m benchmarks.viewer RUN                  # a minute
+    python -m benchmarks.viewer RUN --soak 10        # then so many minutes of random use of every control, of each
+    python -m benchmarks.viewer RUN --training DATA  # how much an open viewer that nobody looks at slows training
 
 Chromium, headless, with WebGL in software, on the same processor. RUN is a folder of ns-train; it is copied, and
 what is saved goes to the copy. With a text.safetensors beside it (`dimo text fit RUN`) the box of words is used too.
@@ -29,13 +29,10 @@ from typing import Any
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "export"))
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "viewer"))
-from browser import launched
-from pages import control, open_page
-
-from dimo_ns.space.motion_space import MotionSpace
+from dimo_ns.runs import open_space
 from dimo_ns.viewer.serve import SceneViewer, free_port
+from tests.export.browser import launched
+from tests.viewer.pages import control, open_page
 
 SECONDS, CHANGES = 10.0, 200
 WORDS = ("jump", "walk slowly", "turn and look around", "")
@@ -59,7 +56,7 @@ class Subject:
 
 @contextmanager
 def dimo_view(run: Path):
-    viewer = SceneViewer(MotionSpace.open(run), 7600)
+    viewer = SceneViewer(open_space(run), 7600)
     yield Subject(
         "dimo view", viewer.address, viewer.server.gui, viewer.panel, viewer.state, lambda: viewer.player.pictures
     )

@@ -17,13 +17,13 @@ from dimo_ns.data.creature import write_sample
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.data.format import load
 from dimo_ns.export.html.page import save_html
-from dimo_ns.export.scene import export_run
+from dimo_ns.reports.training import write_report
+from dimo_ns.runs import export_scene
 from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import MotionSpace
 from dimo_ns.training import checkpoint
 from dimo_ns.training.model import DimoModelConfig
 from dimo_ns.training.recipe import LAPTOP
-from dimo_ns.training.report import write_report
 from dimo_ns.training.trainer import DimoTrainerConfig
 
 PAGE = "motions.html"
@@ -47,7 +47,7 @@ def run(out: Path) -> None:
     if is_newer(scene, report.stat().st_mtime):
         say(f"Scene: {scene} is up to date.")
     else:
-        export_run(folder)
+        export_scene(folder)
     if is_newer(page, scene.stat().st_mtime):
         say(f"Web page: {page} is up to date.")
     else:

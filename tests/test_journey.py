@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 import tyro
-from brief_runs import train, write_animal
 from nerfstudio.scripts import eval as ns_eval
 from nerfstudio.scripts import render as ns_render
 from nerfstudio.scripts import train as ns_train
 from nerfstudio.utils import writer
 
-from dimo_ns.core.geometry import orbit_c2w
+from dimo_ns.core.cameras import orbit_c2w
+from tests.brief_runs import train, write_animal
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,7 +63,7 @@ def test_a_run_that_was_stopped_in_any_phase_ends_as_one_that_was_not(dataset: P
 
 
 def test_the_papers_decoder_can_take_the_place_of_the_low_rank_one(dataset: Path, tmp_path: Path):
-    from dimo_ns.training.runs import load_run
+    from dimo_ns.runs import load_run
 
     run = train(dataset, tmp_path, "--pipeline.model.recipe", "laptop-mlp")
     scene = load_run(run).scene
@@ -146,10 +146,10 @@ def test_ns_render_renders_the_dataset_and_camera_paths_of_a_chosen_motion(run: 
 
 
 def test_a_scene_leaves_the_run_and_poses_as_the_run_does(run: Path, tmp_path: Path):
-    from dimo_ns.export.scene import export_run
+    from dimo_ns.runs import export_scene
     from dimo_ns.space.file import load_scene
 
-    scene, info = load_scene(export_run(run, tmp_path))
+    scene, info = load_scene(export_scene(run, tmp_path))
     assert [motion["name"] for motion in info["motions"]] == ["walk", "jump"]
     saved = parameters(run)
     assert torch.equal(scene.gaussians.means, saved["_model.scene.gaussians.means"])

@@ -24,8 +24,8 @@ from dimo_ns.apps.language import Paraphrases, language_figures
 from dimo_ns.apps.sample import Samples, quality, sample
 from dimo_ns.core.types import Gaussians
 from dimo_ns.data.dataset import Dataset
-from dimo_ns.data.fields import Fields
 from dimo_ns.errors import DimoError
+from dimo_ns.files.fields import Fields
 from dimo_ns.metrics.images import Stills, means, shots
 from dimo_ns.metrics.perceptual import Lpips
 from dimo_ns.metrics.pretrained import ClipSimilarity, VideoFeatures, frechet_distance

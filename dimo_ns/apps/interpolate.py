@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dimo_ns.apps.clips import find_latent
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.errors import DimoError
+from dimo_ns.space.choosing import chosen_latent, find_latent
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
 BATCH = 16
@@ -114,6 +114,12 @@ def transition(space: MotionSpace, latents: Float[Tensor, "n d"], frames: int | 
         path.append(z)
     transforms = RigidTransforms(torch.cat([p.translations for p in parts]), torch.cat([p.quats for p in parts]))
     return Clip("transition", space.scene.keypoints.detach(), transforms, space.fps, torch.cat(path))
+
+
+def passage(space: MotionSpace, texts: Sequence[str] = ()) -> Clip:
+    """One clip that passes from each of these (`chosen_latent`, or all motions) to the next. Raises DimoError."""
+    latents = [chosen_latent(space, text)[1] for text in texts or space.names]
+    return transition(space, torch.stack(latents))
 
 
 def looped(clip: Clip) -> Clip:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dimo_ns.apps.density import LatentDensity
+from dimo_ns.apps.latent_density import LatentDensity
 from dimo_ns.core.geometry import nearest_neighbours
 from dimo_ns.core.losses import arap
 from dimo_ns.errors import DimoError

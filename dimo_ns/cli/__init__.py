@@ -14,7 +14,7 @@ from dimo_ns.cli.generate import Generate, with_run
 from dimo_ns.cli.importing import Import
 from dimo_ns.cli.interpolate import interpolate
 from dimo_ns.cli.render import render
-from dimo_ns.cli.run import demo, report
+from dimo_ns.cli.runs import demo, report
 from dimo_ns.cli.sample import sample
 from dimo_ns.cli.text import Text, short_form
 from dimo_ns.cli.view import view

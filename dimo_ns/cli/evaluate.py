@@ -33,14 +33,14 @@ def evaluate(
     from dimo_ns.apps.evaluate import evaluate as measure
     from dimo_ns.apps.language import read_paraphrases
     from dimo_ns.data.format import load
-    from dimo_ns.export.output import check_free, complete
+    from dimo_ns.files.output import check_free, complete
     from dimo_ns.metrics.pretrained import ClipSimilarity, VideoFeatures
-    from dimo_ns.report.evaluation import evaluation_page
-    from dimo_ns.space.motion_space import MotionSpace
+    from dimo_ns.reports.evaluation import evaluation_page
+    from dimo_ns.runs import open_space
 
     names = ["evaluation.json", "evaluation.png"]
     check_free(out, names, overwrite)
-    space, dataset = MotionSpace.open(scene), load(data)
+    space, dataset = open_space(scene), load(data)
     texts = read_paraphrases(paraphrases) if paraphrases else None
     figures = measure(
         space,

@@ -17,9 +17,9 @@ def export_scene(run: Positional[Path], out: Path | None = None) -> None:
         run: Folder of a training run, the one with config.yml.
         out: Folder to write to; by default the run's own.
     """
-    from dimo_ns.export.scene import export_run
+    from dimo_ns.runs import export_scene
 
-    print(export_run(run, out))
+    print(export_scene(run, out))
 
 
 Scene = Positional[Path]
@@ -38,11 +38,11 @@ def export_trajectories(
         json: Write them as JSON too, beside it.
         overwrite: Replace the file if it is there.
     """
-    from dimo_ns.export.choice import chosen_clips
     from dimo_ns.export.trajectories import save_trajectories
-    from dimo_ns.space.motion_space import MotionSpace
+    from dimo_ns.runs import open_space
+    from dimo_ns.space.choosing import chosen_clips
 
-    space = MotionSpace.open(scene)
+    space = open_space(scene)
     print(save_trajectories(space, chosen_clips(space, motions), out, overwrite, json))
 
 
@@ -61,10 +61,10 @@ def export_ply(
     from rich.progress import Progress
 
     from dimo_ns.export import ply
-    from dimo_ns.export.choice import chosen_clips
-    from dimo_ns.space.motion_space import MotionSpace
+    from dimo_ns.runs import open_space
+    from dimo_ns.space.choosing import chosen_clips
 
-    space = MotionSpace.open(scene)
+    space = open_space(scene)
     with Progress(transient=True) as bar:
         task = bar.add_task("Writing frames", total=None)
         clips = chosen_clips(space, motions)
@@ -86,11 +86,11 @@ def export_glb(
         min_opacity: Leave out Gaussians that are less opaque.
         overwrite: Replace the file if it is there.
     """
-    from dimo_ns.export.choice import chosen_clips
     from dimo_ns.export.gltf import export_gltf
-    from dimo_ns.space.motion_space import MotionSpace
+    from dimo_ns.runs import open_space
+    from dimo_ns.space.choosing import chosen_clips
 
-    space = MotionSpace.open(scene)
+    space = open_space(scene)
     print(export_gltf(space, chosen_clips(space, motions), out, overwrite, min_opacity))
 
 
@@ -106,9 +106,9 @@ def export_all(scene: Scene, out: Out, motions: tuple[str, ...] = (), overwrite:
     from rich.progress import Progress
 
     from dimo_ns.export import everything
-    from dimo_ns.space.motion_space import MotionSpace
+    from dimo_ns.runs import open_space
 
-    space = MotionSpace.open(scene)
+    space = open_space(scene)
     with Progress(transient=True) as bar:
 
         def counter(name: str):

@@ -23,7 +23,7 @@ def export_html(
         overwrite: Replace the page if it is there.
     """
     from dimo_ns.export.html import save_html
-    from dimo_ns.space.motion_space import MotionSpace
+    from dimo_ns.runs import open_space
 
-    path = save_html(MotionSpace.open(scene), out, motions, overwrite)
+    path = save_html(open_space(scene), out, motions, overwrite)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser, nothing else is needed")

@@ -43,14 +43,14 @@ def fit(
     from dimo_ns.apps.fit import measure, observe
     from dimo_ns.apps.fit.pictures import comparison_sheet, comparison_video
     from dimo_ns.data.format import load
-    from dimo_ns.export.output import complete
     from dimo_ns.export.trajectories import FILE, save_trajectories
+    from dimo_ns.files.output import complete
+    from dimo_ns.runs import open_space
     from dimo_ns.space.file import FILE as SCENE
     from dimo_ns.space.file import save_scene
-    from dimo_ns.space.motion_space import MotionSpace
 
     check_out(out, overwrite)
-    space, dataset = MotionSpace.open(scene), load(data, frames=frames)
+    space, dataset = open_space(scene), load(data, frames=frames)
     seen = observe(dataset, motion, views or None, space.device)
     with Progress(transient=True) as bar:
         task = bar.add_task("", total=1.0)

@@ -220,7 +220,7 @@ def data_from_videos(
         one_view: Make no other views of videos from one side.
         device: cuda, cuda:1, cpu; by default the GPU.
     """
-    from dimo_ns.data.videos import is_video_folder
+    from dimo_ns.data.layouts.videos import is_video_folder
     from dimo_ns.errors import DimoError
     from dimo_ns.generate.multi_view_videos import convert
     from dimo_ns.generate.run import Settings

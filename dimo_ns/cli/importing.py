@@ -26,7 +26,7 @@ def import_authors(
         frames: Of every motion.
         overwrite: Replace the scene if it is there.
     """
-    from dimo_ns.export import authors
+    from dimo_ns.space import authors
 
     path, notes = authors.import_authors(folder, out, names, frames, overwrite)
     print(path, *notes, sep="\n")

@@ -37,10 +37,10 @@ def interpolate(
     from dimo_ns.apps import interpolate as app
     from dimo_ns.apps.clips import VIDEO, VIDEO_CLIPS, check_out, write_clips
     from dimo_ns.export.trajectories import FILE, save_trajectories
-    from dimo_ns.space.motion_space import MotionSpace
+    from dimo_ns.runs import open_space
 
     check_out(out, overwrite)
-    space = MotionSpace.open(scene)
+    space = open_space(scene)
     names, latents = app.chosen(space, motions)
     path = app.interpolate(space, latents, steps, spherical)
     if transition:

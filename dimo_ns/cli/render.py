@@ -51,12 +51,13 @@ def render(
     """
     from rich.progress import Progress
 
+    from dimo_ns.apps.interpolate import passage
     from dimo_ns.export import cameras
-    from dimo_ns.export.choice import chosen_clips, passage
     from dimo_ns.export.video import Look, colour, export_video
-    from dimo_ns.space.motion_space import MotionSpace
+    from dimo_ns.runs import open_space
+    from dimo_ns.space.choosing import chosen_clips
 
-    space = MotionSpace.open(scene)
+    space = open_space(scene)
     clips = [passage(space, motions)] if transition else chosen_clips(space, motions)
     around = cameras.Around(azimuth, elevation, turns)
     shape = (size[1], size[0]) if size else None

@@ -35,10 +35,10 @@ def sample(
     from dimo_ns.apps.sample import quality
     from dimo_ns.apps.sample import sample as draw
     from dimo_ns.export.trajectories import FILE, save_trajectories
-    from dimo_ns.space.motion_space import MotionSpace
+    from dimo_ns.runs import open_space
 
     check_out(out, overwrite)
-    space = MotionSpace.open(scene)
+    space = open_space(scene)
     samples = draw(space, count, seed, temperature, prior)
     write_clips(space, samples.clips, out, overwrite, samples.about())
     save_trajectories(space, samples.clips, out / FILE, overwrite)

@@ -33,9 +33,9 @@ def text_fit(
         save_projector,
     )
     from dimo_ns.apps.language.encoder import DEFAULT
-    from dimo_ns.space.motion_space import MotionSpace
+    from dimo_ns.runs import open_space
 
-    space = MotionSpace.open(scene)
+    space = open_space(scene)
     paraphrases = read_paraphrases(prompts) if prompts else {}
     projector = fit_projector(space, paraphrases, load_encoder(encoder or DEFAULT, revision))
     print(f"{save_projector(projector)}: {len(space.names)} motions, {len(projector.texts)} texts")
@@ -70,12 +70,12 @@ def text_ask(scene: Positional[Path], words: Positional[str], out: Path | None =
     from dimo_ns.apps.clips import VIDEO, check_out, write_clips
     from dimo_ns.apps.language import check_words, load_projector
     from dimo_ns.export.trajectories import FILE, save_trajectories
-    from dimo_ns.space.motion_space import MotionSpace
+    from dimo_ns.runs import open_space
 
     words = check_words(words)
     if out:
         check_out(out, overwrite)
-    space = MotionSpace.open(scene)
+    space = open_space(scene)
     answer = load_projector(space).ask(words)
     console = Console(highlight=False)
     console.print(f"{words}: {', '.join(f'{name} {weight:.0%}' for name, weight in answer.motions)}", markup=False)

@@ -13,10 +13,10 @@ def view(scene: Positional[Path], port: int = 7007, host: str = "127.0.0.1") -> 
         port: Where to listen; if it is taken, the next one that is free.
         host: Who may look: 127.0.0.1 is this machine alone, 0.0.0.0 everyone who can reach it.
     """
-    from dimo_ns.space.motion_space import MotionSpace
+    from dimo_ns.runs import open_space
     from dimo_ns.viewer.serve import SceneViewer, is_loopback
 
-    viewer = SceneViewer(MotionSpace.open(scene), port, host)
+    viewer = SceneViewer(open_space(scene), port, host)
     try:
         if viewer.port != port:
             print(f"Port {port} is taken; this is {viewer.port}.")

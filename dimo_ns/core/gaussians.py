@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from .geometry import nearest
 from .types import Gaussians
 
+SH0 = 0.28209479177387814
+"""The spherical harmonic of degree 0, 1 / (2 sqrt(pi)): files of splats have colours as (color - 0.5) / SH0."""
+
 
 class CanonicalGaussians(nn.Module):
     """Splats of the object at rest: the parameters that training changes, in unconstrained form."""
@@ -85,3 +88,17 @@ def init_around_keypoints(
         means.new_full((count * per_keypoint,), opacity),
         colors[:, None].expand(-1, per_keypoint, -1).flatten(0, 1),
     )
+
+
+def gaussians_on(points: Float[Tensor, "n 3"]) -> CanonicalGaussians:
+    """Grey, half-transparent, isotropic Gaussians that just cover the gaps between these points."""
+    scales = (0.8 * spacing(points))[:, None].expand(-1, 3)
+    return CanonicalGaussians(points, scales, points.new_full((len(points),), 0.5), torch.full_like(points, 0.5))
+
+
+def gaussians_in_ball(count: int, radius: float, scale: float, generator: torch.Generator) -> CanonicalGaussians:
+    """Points uniform in a ball, equal isotropic scales, opacity .05 (paper, stage 1)."""
+    direction = F.normalize(torch.randn(count, 3, generator=generator), dim=-1)
+    means = radius * direction * torch.rand(count, 1, generator=generator) ** (1 / 3)
+    colors = torch.rand(count, 3, generator=generator)
+    return CanonicalGaussians(means, torch.full((count, 3), scale), torch.full((count,), 0.05), colors)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .geometry import align_rotation, nearest, quat_to_matrix, take
+from .geometry import nearest, quat_to_matrix, take
 from .types import RigidTransforms
 
 
@@ -47,19 +47,6 @@ def arap(
 def charbonnier(energy: Float[Tensor, "*any"], scale: float) -> Float[Tensor, "*any"]:
     """Grows like `energy` near zero and like its root beyond `scale`: an edge that has to break costs little."""
     return 2 * scale * ((1 + energy / scale).sqrt() - 1)
-
-
-def arap_best_rotation(
-    keypoints: Float[Tensor, "k 3"],
-    neighbours: Int[Tensor, "k j"],
-    positions: Float[Tensor, "*batch k 3"],
-) -> Float[Tensor, "*batch k j"]:
-    """The same energy from positions alone, with the best rotation per key point (Sorkine & Alexa 2007)."""
-    edges = keypoints[neighbours] - keypoints[:, None]
-    moved = positions[..., neighbours, :] - positions[..., None, :]
-    with torch.no_grad():
-        rotations = align_rotation(edges.expand_as(moved), moved)
-    return (moved - edges @ rotations.mT).square().sum(-1)
 
 
 def anchor(positions: Float[Tensor, "*batch k 3"], anchors: Float[Tensor, "*batch a 3"]) -> Float[Tensor, "*batch k"]:

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dimo_ns.data import authors, videos
 from dimo_ns.data.dataset import Dataset, Motion, View, orbit_view
-from dimo_ns.data.fields import is_name
 from dimo_ns.data.images import Rgba, Source
-from dimo_ns.data.reading import PLAYBACK_FPS, assemble, read_cameras, read_motions
+from dimo_ns.data.layouts import authors, videos
+from dimo_ns.data.layouts.reading import PLAYBACK_FPS, assemble, read_cameras, read_motions
 from dimo_ns.errors import DimoError
+from dimo_ns.files.fields import is_name
 
 __all__ = ["Dataset", "Motion", "Source", "View", "load", "orbit_view", "write"]
 

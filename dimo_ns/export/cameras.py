@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dimo_ns.core.geometry import viewmats_from_c2w
+from dimo_ns.core.cameras import viewmats_from_c2w
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Dataset, View
-from dimo_ns.data.fields import MAX_JSON_BYTES, Fields, is_finite
 from dimo_ns.data.format import load
+from dimo_ns.draw import picture
 from dimo_ns.errors import DimoError
-from dimo_ns.report import picture
+from dimo_ns.files.fields import MAX_JSON_BYTES, Fields, is_finite
 from dimo_ns.space.motion_space import MotionSpace
 
 SIDES = (16, 4096)

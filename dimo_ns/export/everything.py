@@ -7,9 +7,9 @@ from dimo_ns.export import trajectories
 from dimo_ns.export.cameras import Around
 from dimo_ns.export.gltf import export_gltf
 from dimo_ns.export.html import save_html
-from dimo_ns.export.output import Progress, check_free
 from dimo_ns.export.ply import export_ply
 from dimo_ns.export.video import Look, export_video
+from dimo_ns.files.output import Progress, check_free
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
 GLTF, HTML, PLY, MOTIONS, TRAILS = "scene.glb", "scene.html", "ply", "motions.mp4", "trails.mp4"

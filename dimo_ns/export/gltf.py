@@ -18,13 +18,14 @@ import numpy as np
 import pygltflib as gltf
 import torch
 
+from dimo_ns.core.gaussians import SH0
 from dimo_ns.core.geometry import quat_to_matrix
 from dimo_ns.core.skinning import skinning_weights
 from dimo_ns.core.types import Gaussians
-from dimo_ns.data.fields import check_unique
 from dimo_ns.errors import DimoError
-from dimo_ns.export.output import complete
-from dimo_ns.export.ply import SH0, opaque
+from dimo_ns.export.ply import opaque
+from dimo_ns.files.fields import check_unique
+from dimo_ns.files.output import complete
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
 SPLATS, UNLIT = "KHR_gaussian_splatting", "KHR_materials_unlit"

@@ -17,15 +17,14 @@ from plyfile import PlyData, PlyElement
 from torch import Tensor
 
 import dimo_ns.rasterize  # noqa: F401  # with it, skinning is fast on a CPU
-from dimo_ns.data.fields import check_unique, is_name
+from dimo_ns.core.gaussians import SH0
 from dimo_ns.errors import DimoError
-from dimo_ns.export.output import Progress, complete, frame_name
+from dimo_ns.files.fields import check_unique, is_name
+from dimo_ns.files.output import Progress, complete, frame_name
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
 CANONICAL = "canonical.ply"
 BATCH = 16
-SH0 = 0.28209479177387814
-"""The spherical harmonic of degree 0, 1 / (2 sqrt(pi))."""
 PROPERTIES = (
     *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
     *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from dimo_ns.core.skinning import skinning_weights
-from dimo_ns.data.fields import check_unique
 from dimo_ns.errors import DimoError
-from dimo_ns.export.output import complete
+from dimo_ns.files.fields import check_unique
+from dimo_ns.files.output import complete
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
 FILE = "trajectories.npz"

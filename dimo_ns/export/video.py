@@ -17,12 +17,12 @@ from torch import Tensor
 
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Dataset, View
-from dimo_ns.data.fields import check_unique
 from dimo_ns.data.frames import read_clip
+from dimo_ns.draw import picture, trails
 from dimo_ns.errors import DimoError
 from dimo_ns.export.cameras import Around, Cameras
-from dimo_ns.export.output import Progress, check_free, complete, frame_name
-from dimo_ns.report import picture, trails
+from dimo_ns.files.fields import check_unique
+from dimo_ns.files.output import Progress, check_free, complete, frame_name
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
 BATCH = 8

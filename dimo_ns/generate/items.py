@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from dimo_ns.data.durable import flush
 from dimo_ns.errors import DimoError
+from dimo_ns.files.durable import flush
 
 FILE = "item.json"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dimo_ns.data import videos
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.data.format import write
+from dimo_ns.data.layouts import videos
 from dimo_ns.generate import filter
 from dimo_ns.generate.matting import named
 from dimo_ns.generate.run import Progress, Settings, read_frames

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from dimo_ns.core import losses
-from dimo_ns.core.geometry import viewmats_from_c2w
+from dimo_ns.core.cameras import viewmats_from_c2w
 from dimo_ns.core.types import Gaussians
 from dimo_ns.data.dataset import Dataset, View
 from dimo_ns.data.frames import read_clip

@@ -173,7 +173,7 @@ def _backend(means: Tensor, wanted: str | None) -> ModuleType:
 
         return gsplat_backend
     if wanted == "numba" or (wanted is None and _has_numba()):
-        from . import numba_backend
+        from .cpu import backend as numba_backend
 
         return numba_backend
     from . import torch_backend
@@ -195,7 +195,7 @@ def _gsplat_max_alpha() -> float:
 
 
 def _blend(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-    from .skinning import blend  # numba takes long to import
+    from .cpu.skinning import blend  # numba takes long to import
 
     return blend(*tensors)
 

@@ -1,4 +1,4 @@
-"""A trained scene as a space of motions: opened from a file or a run, asked by name or by latent.
+"""A trained scene as a space of motions: opened from a file, asked by name or by latent.
 
 space = MotionSpace.open("scene.safetensors")
 z = space.latents("walk", "run").mean(0)
@@ -22,11 +22,10 @@ import dimo_ns.rasterize  # noqa: F401 (brings the fast skinning on a CPU)
 from dimo_ns.core.scene import Scene
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Motion, View
-from dimo_ns.data.fields import Fields, check_unique
-from dimo_ns.data.reading import MAX_FRAMES, PLAYBACK_FPS, read_motion, read_view
+from dimo_ns.data.layouts.reading import MAX_FRAMES, PLAYBACK_FPS, read_motion, read_view
 from dimo_ns.errors import DimoError
+from dimo_ns.files.fields import Fields, check_unique
 from dimo_ns.space.file import load_scene
-from dimo_ns.space.run import scene_of_run
 
 
 @dataclass(eq=False)
@@ -74,14 +73,11 @@ class MotionSpace:
 
     @staticmethod
     def open(path: Path | str) -> "MotionSpace":
-        """The space of a scene.safetensors, of the folder that holds it, or of a run of ns-train; on a GPU where there
-        is one. A scene runs no code; a run names classes that are then made: open your own only. Raises DimoError."""
+        """The space of a scene.safetensors, or of the folder that holds it; on a GPU where there is one. No code is
+        run. A run of ns-train is opened by `dimo_ns.runs.open_space`. Raises DimoError."""
         path = Path(path)
-        is_run = path.name == "config.yml" or (path / "config.yml").is_file()
-        if is_run:
-            folder, scene, info = scene_of_run(path)
-        else:
-            (scene, info), folder = load_scene(path), path if path.is_dir() else path.parent
+        scene, info = load_scene(path)
+        folder = path if path.is_dir() else path.parent
         return MotionSpace(scene.to("cuda" if torch.cuda.is_available() else "cpu").eval(), info, folder)
 
     # --- what it knows ----------------------------------------------------------------------------------------------
@@ -171,8 +167,3 @@ class MotionSpace:
     def trained_positions(self) -> Float[Tensor, "m t k 3"]:
         """Key point trajectories of the motions that it was trained on."""
         return self.positions(self.mu)
-
-    def nearest_motion(self, positions: Float[Tensor, "n t k 3"]) -> list[tuple[str, float]]:
-        """Of each trajectory the nearest motion of training, and how far it is (`distances`)."""
-        values, indices = self.distances(positions, self.trained_positions).min(1)
-        return [(self.names[i], float(value)) for i, value in zip(indices.tolist(), values, strict=True)]

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from dimo_ns.data.durable import flush
 from dimo_ns.errors import DimoError
+from dimo_ns.files.durable import flush
 
 _NAME = re.compile(r"step-(\d+)\.ckpt")
 

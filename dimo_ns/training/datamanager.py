@@ -15,7 +15,7 @@ from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 from torch import Tensor
 
-from dimo_ns.core.geometry import viewmats_from_c2w
+from dimo_ns.core.cameras import viewmats_from_c2w
 from dimo_ns.data.dataset import View
 from dimo_ns.data.frames import FrameStore
 from dimo_ns.data.images import read_rgba, read_video

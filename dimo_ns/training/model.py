@@ -14,21 +14,23 @@ from nerfstudio.viewer.viewer_elements import ViewerDropdown
 from torch import Tensor, nn
 
 from dimo_ns.core import losses
+from dimo_ns.core.cameras import viewmats_from_c2w
 from dimo_ns.core.decoder import LowRankDecoder, MLPDecoder
 from dimo_ns.core.gaussians import CanonicalGaussians
-from dimo_ns.core.geometry import nearest_neighbours, quat_to_matrix, viewmats_from_c2w
+from dimo_ns.core.geometry import nearest_neighbours, quat_to_matrix
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.core.trajectories import TrajectoryTable
 from dimo_ns.core.types import Gaussians, RigidTransforms
+from dimo_ns.draw import trails
 from dimo_ns.errors import DimoError
 from dimo_ns.metrics.perceptual import Lpips
 from dimo_ns.rasterize import rasterization
-from dimo_ns.report import trails
+from dimo_ns.tracking.graph import DiffuseGradient, diffusion
+from dimo_ns.tracking.tree import Tree
 from dimo_ns.training.datamanager import Batch
 from dimo_ns.training.outputs import Outputs
 from dimo_ns.training.recipe import RECIPES, Moment, Recipe, Weights
-from dimo_ns.training.tracking import DiffuseGradient, Tree, diffusion
 
 ROWS, ROW_KEYPOINTS = 16, 128
 """Poses, and key points of each, that a step of distilling into the paper's decoder looks at."""

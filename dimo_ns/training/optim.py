@@ -12,7 +12,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from dimo_ns.errors import DimoError
-from dimo_ns.training.tracking import FrameAdam
+from dimo_ns.tracking.frame_adam import FrameAdam
 
 
 @dataclass

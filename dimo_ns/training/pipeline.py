@@ -15,17 +15,18 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor, nn
 
 from dimo_ns.core.decoder import LowRankDecoder
-from dimo_ns.core.gaussians import CanonicalGaussians, init_around_keypoints, spacing
+from dimo_ns.core.gaussians import CanonicalGaussians, gaussians_in_ball, gaussians_on, init_around_keypoints, spacing
 from dimo_ns.core.geometry import farthest_points, nearest_neighbours
 from dimo_ns.core.types import RigidTransforms
-from dimo_ns.training import density
+from dimo_ns.tracking.graph import connect
+from dimo_ns.tracking.hull import hull_surface
+from dimo_ns.tracking.tree import frame_distances, silhouette_centres, spanning_tree, triangulate
+from dimo_ns.training import population as density
 from dimo_ns.training.datamanager import DimoDataManager, DimoDataManagerConfig, Request
 from dimo_ns.training.evaluation import evaluate
-from dimo_ns.training.initialize import gaussians_in_ball, gaussians_on, hull_surface
 from dimo_ns.training.model import NEIGHBOURS, DimoModel, DimoModelConfig
 from dimo_ns.training.recipe import Moment
 from dimo_ns.training.sampling import draw_request, tree_position
-from dimo_ns.training.tracking import connect, frame_distances, silhouette_centres, spanning_tree, triangulate
 
 REFRESH_EVERY = 100
 """Steps between two searches for the key points that carry each Gaussian."""

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool
 
+from dimo_ns.tracking.tree import Tree
 from dimo_ns.training.datamanager import Request
 from dimo_ns.training.recipe import Moment
-from dimo_ns.training.tracking import Tree
 
 
 def tree_position(moment: Moment, tree: Tree) -> tuple[int, float]:

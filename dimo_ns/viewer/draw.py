@@ -8,10 +8,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from dimo_ns.core.geometry import orbit_c2w
+from dimo_ns.core.cameras import orbit_c2w
 from dimo_ns.core.skinning import skinning_weights
 from dimo_ns.core.types import Gaussians, RigidTransforms
-from dimo_ns.report import picture, trails
+from dimo_ns.draw import picture, trails
 from dimo_ns.space.motion_space import MotionSpace
 from dimo_ns.viewer.state import Shown, State
 

@@ -18,8 +18,8 @@ import torch
 import viser
 from viser.transforms import SO3
 
-from dimo_ns.core.geometry import viewmats_from_c2w
-from dimo_ns.report import picture
+from dimo_ns.core.cameras import viewmats_from_c2w
+from dimo_ns.draw import picture
 from dimo_ns.viewer import draw
 from dimo_ns.viewer.overlays import Overlays
 from dimo_ns.viewer.panel import Panel

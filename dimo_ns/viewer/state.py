@@ -16,11 +16,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dimo_ns.apps.clips import read_latents, write_clips
+from dimo_ns.apps.clips import write_clips
 from dimo_ns.apps.language import Projector
 from dimo_ns.apps.sample import sample
 from dimo_ns.errors import DimoError
 from dimo_ns.export.trajectories import FILE, save_trajectories
+from dimo_ns.space.latent_files import read_latents
 from dimo_ns.space.motion_space import MotionSpace
 
 Layer = Literal["rgb", "alpha", "depth", "skinning"]

@@ -8,12 +8,14 @@ import imageio.v3 as iio
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from spaces import DIM, FPS, FRAMES, NAMES, some_space
 
 from dimo_ns.apps import clips as app
-from dimo_ns.apps.clips import INFO, LATENTS, VIDEO, find_latent, read_latents, write_clips
+from dimo_ns.apps.clips import INFO, VIDEO, write_clips
 from dimo_ns.errors import DimoError
+from dimo_ns.space.choosing import find_latent
+from dimo_ns.space.latent_files import LATENTS, read_latents
 from dimo_ns.space.motion_space import Clip, MotionSpace
+from tests.spaces import DIM, FPS, FRAMES, NAMES, some_space
 
 
 @pytest.fixture(scope="module")

@@ -5,18 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from photographed import photograph
 from PIL import Image
-from spaces import NAMES, some_space
-from tiny_networks import save_networks
 
 from dimo_ns.apps.evaluate import Protocol, evaluate
 from dimo_ns.cli import main
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.errors import DimoError
-from dimo_ns.report.evaluation import evaluation_page
+from dimo_ns.reports.evaluation import evaluation_page
 from dimo_ns.space.file import FILE, save_scene
 from dimo_ns.space.motion_space import MotionSpace
+from tests.apps.photographed import photograph
+from tests.spaces import NAMES, some_space
+from tests.tiny_networks import save_networks
 
 QUICK = Protocol(samples=6, interpolation_steps=3, fit=False, repeats=1)
 

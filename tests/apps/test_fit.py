@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from photographed import photograph
-from spaces import DIM, FRAMES, KEYPOINTS, some_space
 
 from dimo_ns.apps.fit import Fit, Observations, Similarity, fit, measure, observe
 from dimo_ns.apps.fit.adapt import differences
@@ -23,6 +21,8 @@ from dimo_ns.data.dataset import Dataset
 from dimo_ns.errors import DimoError
 from dimo_ns.space.file import FILE, load_scene, save_scene
 from dimo_ns.space.motion_space import Clip, MotionSpace
+from tests.apps.photographed import photograph
+from tests.spaces import DIM, FRAMES, KEYPOINTS, some_space
 
 
 def stretched(space: MotionSpace) -> Clip:

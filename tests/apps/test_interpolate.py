@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
-from spaces import DIM, FRAMES, KEYPOINTS, some_space
 
 from dimo_ns import cli
 from dimo_ns.apps import clips as clips_app
@@ -18,6 +17,7 @@ from dimo_ns.core.types import RigidTransforms
 from dimo_ns.errors import DimoError
 from dimo_ns.space.file import FILE, save_scene
 from dimo_ns.space.motion_space import Clip
+from tests.spaces import DIM, FRAMES, KEYPOINTS, some_space
 
 SPACE = some_space(gaussians=40)
 

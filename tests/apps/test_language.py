@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from spaces import KEYPOINTS, NAMES, some_space
 
 from dimo_ns import cli
 from dimo_ns.apps import language
@@ -33,6 +32,7 @@ from dimo_ns.core.latents import MotionLatents
 from dimo_ns.data.creature.motions import CLIPS
 from dimo_ns.errors import DimoError
 from dimo_ns.space.motion_space import MotionSpace
+from tests.spaces import KEYPOINTS, NAMES, some_space
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "paraphrases"
 PARAPHRASES = {

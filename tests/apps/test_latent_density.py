@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dimo_ns.apps.density import LatentDensity
+from dimo_ns.apps.latent_density import LatentDensity
 
 
 def two_clusters() -> LatentDensity:

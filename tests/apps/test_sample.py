@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from spaces import DIM, NAMES, some_space
 
 from dimo_ns.apps import sample as app
 from dimo_ns.apps.sample import examine, isolation, quality, sample
@@ -12,6 +11,7 @@ from dimo_ns.core.decoder import LowRankDecoder
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.errors import DimoError
 from dimo_ns.space.motion_space import MotionSpace
+from tests.spaces import DIM, NAMES, some_space
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +44,9 @@ def test_what_is_said_of_each_is_what_the_space_says(space: MotionSpace):
     samples = sample(space, 5)
     trajectories = space.positions(samples.latents)
     torch.testing.assert_close(torch.stack([clip.positions for clip in samples.clips]), trajectories)
-    for i, (name, distance) in enumerate(space.nearest_motion(trajectories)):
-        assert samples.nearest[i] == name
-        assert float(samples.distances[i]) == pytest.approx(distance, rel=1e-4)
+    distances, motions = space.distances(trajectories, space.trained_positions).min(1)
+    assert samples.nearest == [space.names[i] for i in motions.tolist()]
+    torch.testing.assert_close(samples.distances, distances, rtol=1e-4, atol=0)
     posteriors = space.scene.latents
     density = app.LatentDensity.fit(posteriors.mu, posteriors.logvar)
     torch.testing.assert_close(samples.log_density, density.log_prob(samples.latents))

@@ -1,25 +1,17 @@
 """Quaternions against matrices and scipy, searches against brute force, cameras against known poses."""
 
-import math
-
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
 from scipy.spatial.transform import Rotation
 
 from dimo_ns.core.geometry import (
-    align_rotation,
     farthest_points,
-    look_at,
-    matrix_to_quat,
     nearest,
     nearest_neighbours,
-    orbit_c2w,
     quat_multiply,
     quat_to_matrix,
     take,
-    viewmats_from_c2w,
 )
 
 
@@ -45,47 +37,12 @@ def test_quat_to_matrix_agrees_with_scipy():
     np.testing.assert_allclose(quat_to_matrix(quats), expected, atol=1e-12)
 
 
-def test_matrix_to_quat_undoes_quat_to_matrix_up_to_the_sign_that_makes_w_positive():
-    quats = torch.cat([random_quats(2000), HALF_TURNS])
-    back = matrix_to_quat(quat_to_matrix(quats))
-
-    assert (back[:, 0] >= 0).all()
-    torch.testing.assert_close(back.norm(dim=-1), torch.ones(len(quats)).double())
-    torch.testing.assert_close((back * quats).sum(-1).abs(), torch.ones(len(quats)).double())
-
-
 def test_quat_multiply_is_the_product_of_matrices_and_broadcasts():
     a, b = random_quats(50, 1)[:, None], random_quats(20, 2)
     product = quat_multiply(a, b)
 
     assert product.shape == (50, 20, 4)
     torch.testing.assert_close(quat_to_matrix(product), quat_to_matrix(a) @ quat_to_matrix(b))
-
-
-def test_align_rotation_recovers_a_known_rotation():
-    rotations = quat_to_matrix(random_quats(100))
-    source = random_points(700).double().view(100, 7, 3)
-    torch.testing.assert_close(align_rotation(source, source @ rotations.mT), rotations)
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 8])
-def test_align_rotation_is_never_a_reflection(count):
-    # Mirrored, coplanar and single vectors all admit an equally good or better reflection.
-    source = random_points(200 * count).double().view(200, count, 3)
-    target = source * torch.tensor([1.0, 1.0, -1.0])
-    rotations = align_rotation(source, target)
-
-    torch.testing.assert_close(torch.det(rotations), torch.ones(200).double())
-    torch.testing.assert_close(rotations @ rotations.mT, torch.eye(3).double().expand(200, 3, 3))
-
-
-def test_align_rotation_is_the_best_of_all_rotations():
-    source, target = random_points(5, 3).double(), random_points(5, 4).double()
-
-    def error(rotation: torch.Tensor) -> torch.Tensor:
-        return (target - source @ rotation.mT).square().sum((-1, -2))
-
-    assert error(align_rotation(source, target)) <= error(quat_to_matrix(random_quats(5000))).min()
 
 
 def test_nearest_agrees_with_brute_force_also_in_chunks():
@@ -125,55 +82,6 @@ def test_farthest_points_are_the_greedy_maximum_of_the_minimum_distance():
 def test_farthest_points_of_a_line_are_its_ends_then_its_middle():
     line = torch.stack([torch.linspace(0, 1, 9), torch.zeros(9), torch.zeros(9)], -1)
     assert farthest_points(line, 3).tolist() == [0, 8, 4]
-
-
-@pytest.mark.parametrize(
-    ("azimuth", "elevation", "eye", "right", "up"),
-    [
-        (0.0, 0.0, [2, 0, 0], [0, 1, 0], [0, 0, 1]),
-        (90.0, 0.0, [0, 2, 0], [-1, 0, 0], [0, 0, 1]),
-        (180.0, 0.0, [-2, 0, 0], [0, -1, 0], [0, 0, 1]),
-        (0.0, 30.0, [math.sqrt(3), 0, 1], [0, 1, 0], [-0.5, 0, math.sqrt(3) / 2]),
-        (0.0, 90.0, [0, 0, 2], [0, 1, 0], [-1, 0, 0]),  # from the top, as a camera that climbed there arrives
-        (90.0, 90.0, [0, 0, 2], [-1, 0, 0], [0, -1, 0]),
-        (0.0, -90.0, [0, 0, -2], [0, 1, 0], [1, 0, 0]),
-    ],
-)
-def test_orbit_cameras_of_known_place(azimuth, elevation, eye, right, up):
-    c2w = orbit_c2w(torch.tensor(azimuth), torch.tensor(elevation), 2.0)
-    back = torch.tensor(eye) / 2.0  # OpenGL cameras look along -z, here at the origin
-    expected = torch.stack([torch.tensor(right).float(), torch.tensor(up).float(), back, torch.tensor(eye).float()], -1)
-
-    torch.testing.assert_close(c2w[:3], expected.float(), atol=1e-6, rtol=0)
-    assert c2w[3].tolist() == [0, 0, 0, 1]
-
-
-def test_orbit_agrees_with_look_at_where_that_has_an_up():
-    azimuth, elevation = torch.linspace(0, 360, 13), torch.linspace(-80, 80, 13)
-    c2w = orbit_c2w(azimuth, elevation, 1.5)
-    torch.testing.assert_close(c2w, look_at(c2w[:, :3, 3], torch.zeros(3)))
-
-
-@pytest.mark.parametrize("z", [-3.0, 3.0])
-def test_looking_straight_up_or_down_still_gives_a_rotation(z):
-    c2w = look_at(torch.tensor([0.1, 0.2, z]), torch.tensor([0.1, 0.2, 0.0]))
-    torch.testing.assert_close(c2w[:3, :3].T @ c2w[:3, :3], torch.eye(3))
-    torch.testing.assert_close(torch.det(c2w[:3, :3]), torch.tensor(1.0))
-
-
-def test_viewmats_invert_c2w_up_to_the_flip_of_y_and_z():
-    c2w = orbit_c2w(torch.linspace(0, 350, 8), torch.linspace(-60, 60, 8), 2.0)
-    flip = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
-    torch.testing.assert_close(viewmats_from_c2w(c2w), flip @ torch.linalg.inv(c2w), atol=1e-6, rtol=0)
-
-
-def test_orbit_cameras_see_the_origin_in_the_centre_and_up_as_up():
-    viewmats = viewmats_from_c2w(orbit_c2w(torch.linspace(0, 350, 8), torch.linspace(-60, 60, 8), 2.0))
-    origin, above = viewmats[:, :3, 3], viewmats[:, :3, 3] + 0.1 * viewmats[:, :3, 2]
-
-    torch.testing.assert_close(origin, torch.tensor([0.0, 0.0, 2.0]).expand(8, 3), atol=1e-6, rtol=0)
-    assert (above[:, 1] < 0).all()  # y is down in OpenCV axes
-    torch.testing.assert_close(above[:, 0], torch.zeros(8), atol=1e-6, rtol=0)
 
 
 def test_gradients_of_taken_rows_do_not_depend_on_the_threads():

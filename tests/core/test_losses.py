@@ -33,20 +33,15 @@ def test_arap_is_zero_for_rigid_motion(graph):
     zero = torch.zeros(2, 15, 4).double()
 
     torch.testing.assert_close(losses.arap(keypoints, neighbours, transforms), zero)
-    positions = keypoints + transforms.translations
-    torch.testing.assert_close(losses.arap_best_rotation(keypoints, neighbours, positions), zero)
 
 
-def test_arap_is_positive_for_stretching_even_with_the_best_rotations(graph):
+def test_arap_is_positive_for_stretching(graph):
     keypoints, neighbours = graph
     stretched = keypoints * torch.tensor([1.5, 1.0, 1.0]).double()
     identity = RigidTransforms.identity(15)
     transforms = RigidTransforms(stretched - keypoints, identity.quats.double())
-    with_own = losses.arap(keypoints, neighbours, transforms)
-    with_best = losses.arap_best_rotation(keypoints, neighbours, stretched)
 
-    assert (with_best.sum(-1) > 0.001).all()
-    assert (with_best.sum(-1) <= with_own.sum(-1) + 1e-12).all()  # no rotation is better than the best
+    assert (losses.arap(keypoints, neighbours, transforms).sum(-1) > 0.001).all()
 
 
 def test_arap_equals_the_sum_written_out(graph):
@@ -54,7 +49,6 @@ def test_arap_equals_the_sum_written_out(graph):
     transforms = RigidTransforms(torch.randn(2, 15, 3).double(), F.normalize(torch.randn(2, 15, 4).double(), dim=-1))
     own = losses.arap(keypoints, neighbours, transforms)
     moved = keypoints + transforms.translations
-    best = losses.arap_best_rotation(keypoints, neighbours, moved)
 
     for b in range(2):
         for i in range(15):
@@ -63,10 +57,8 @@ def test_arap_equals_the_sum_written_out(graph):
             near = neighbours[i].tolist()
             before = torch.stack([keypoints[j] - keypoints[i] for j in near])
             after = torch.stack([moved[b, j] - moved[b, i] for j in near])
-            kabsch = torch.from_numpy(Rotation.align_vectors(after.numpy(), before.numpy())[0].as_matrix())
             for n in range(4):
                 torch.testing.assert_close(own[b, i, n], (after[n] - R @ before[n]).square().sum())
-                torch.testing.assert_close(best[b, i, n], (after[n] - kabsch @ before[n]).square().sum())
 
 
 def test_arap_gradients(graph):

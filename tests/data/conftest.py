@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_sets import write_tiny
+
+from tests.data.tiny_sets import write_tiny
 
 
 @pytest.fixture

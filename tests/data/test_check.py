@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
-from tiny_sets import SIZE, all_frames, disc, write_tiny
 
 from dimo_ns.data.check import check, contact_sheet
 from dimo_ns.data.format import load
 from dimo_ns.errors import DimoError
+from tests.data.tiny_sets import SIZE, all_frames, disc, write_tiny
 
 
 def text(report) -> str:

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_sets import FRAMES, MOTIONS, SIZE, VIEWS, all_frames, disc, write_tiny
 
-from dimo_ns.data import fields
 from dimo_ns.data.format import Motion, load, orbit_view
 from dimo_ns.data.images import read_rgba
 from dimo_ns.errors import DimoError
+from dimo_ns.files import fields
+from tests.data.tiny_sets import FRAMES, MOTIONS, SIZE, VIEWS, all_frames, disc, write_tiny
 
 
 def test_round_trip(tmp_path: Path):

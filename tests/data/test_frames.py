@@ -8,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_sets import FRAMES, MOTIONS, SIZE, all_frames, disc, write_tiny
 
 from dimo_ns.data import frames as frames_module
 from dimo_ns.data.format import load, orbit_view
 from dimo_ns.data.frames import FrameStore, premultiplied, read_clip
 from dimo_ns.errors import DimoError
+from tests.data.tiny_sets import FRAMES, MOTIONS, SIZE, all_frames, disc, write_tiny
 
 VIEWS = ("view_00", "view_01")
 

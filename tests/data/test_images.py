@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_sets import disc, on_white
 
 from dimo_ns.data.images import Source, read_header, read_rgba
 from dimo_ns.errors import DimoError
+from tests.data.tiny_sets import disc, on_white
 
 
 def source(path: Path, mask: Path | None = None) -> Source:

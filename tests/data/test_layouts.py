@@ -8,12 +8,12 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_sets import FRAMES, MOTIONS, SIZE, disc, on_white
 
 from dimo_ns.data.format import load
 from dimo_ns.data.frames import FrameStore, convert, premultiplied
 from dimo_ns.data.images import read_rgba
 from dimo_ns.errors import DimoError
+from tests.data.tiny_sets import FRAMES, MOTIONS, SIZE, disc, on_white
 
 LENGTH = 10
 

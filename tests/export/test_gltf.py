@@ -11,12 +11,12 @@ import numpy as np
 import pygltflib
 import pytest
 import torch
-from spaces import FPS, FRAMES, GAUSSIANS, KEYPOINTS, NAMES, some_space
 
 from dimo_ns.core.geometry import quat_to_matrix
 from dimo_ns.errors import DimoError
 from dimo_ns.export.gltf import FLAKE_OPACITY, continuous, export_gltf
 from dimo_ns.space.motion_space import MotionSpace
+from tests.spaces import FPS, FRAMES, GAUSSIANS, KEYPOINTS, NAMES, some_space
 
 MODULES = Path(sys.prefix) / "node_modules"
 Y_UP = [1, 2, 0]

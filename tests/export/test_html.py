@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from html_payload import Unpacked, read, read_page
-from spaces import DIM, FRAMES, GAUSSIANS, KEYPOINTS, NAMES, some_space
 
 from dimo_ns import cli
 from dimo_ns.core.decoder import LowRankDecoder
@@ -21,6 +19,8 @@ from dimo_ns.export.html import save_html
 from dimo_ns.export.html.pack import pack
 from dimo_ns.space.file import FILE, save_scene
 from dimo_ns.space.motion_space import MotionSpace
+from tests.export.html_payload import Unpacked, read, read_page
+from tests.spaces import DIM, FRAMES, GAUSSIANS, KEYPOINTS, NAMES, some_space
 
 
 @pytest.fixture(scope="module")

@@ -6,18 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from spaces import DIM, FRAMES, KEYPOINTS, NAMES, some_space
+
+from tests.spaces import DIM, FRAMES, KEYPOINTS, NAMES, some_space
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 
-from browser import chromium, launched, open_page, pixels, psnr
-from html_payload import Unpacked, read_page
 from playwright.sync_api import Browser, Page
 
+from dimo_ns.core.cameras import project
+from dimo_ns.draw import picture
 from dimo_ns.export.html import save_html
 from dimo_ns.rasterize import rasterization
-from dimo_ns.report import picture
 from dimo_ns.space.motion_space import MotionSpace
+from tests.export.browser import chromium, launched, open_page, pixels, psnr
+from tests.export.html_payload import Unpacked, read_page
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: install it, or 'playwright install chromium'")
 
@@ -339,7 +341,7 @@ def test_key_points_are_drawn_where_they_are(page: Page, unpacked: Unpacked):
     page.locator("#canvas").press("k")
     z = torch.tensor(page.evaluate("dimo.latent"))
     positions = unpacked.keypoints + unpacked.decode(z[None], torch.zeros(1)).translations[0]
-    places = picture.project(positions, viewmat, torch.tensor(K))[:, :2]
+    places = project(positions, viewmat, torch.tensor(K))[:, :2]
     c = unpacked.keypoints
     tints = 255 * (0.08 + 0.84 * (c - c.min(0).values) / (c.max(0).values - c.min(0).values))
     apart = torch.cdist(places, places) + 99 * torch.eye(KEYPOINTS)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 from plyfile import PlyData
-from spaces import FRAMES, GAUSSIANS, some_space
 
 from dimo_ns.core.types import Gaussians
+from dimo_ns.draw import picture
 from dimo_ns.errors import DimoError
 from dimo_ns.export.ply import export_ply
 from dimo_ns.rasterize import rasterization
-from dimo_ns.report import picture
 from dimo_ns.space.motion_space import MotionSpace
+from tests.spaces import FRAMES, GAUSSIANS, some_space
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from spaces import some_space
 
-from dimo_ns.report import picture, trails
+from dimo_ns.draw import picture, trails
+from tests.spaces import some_space
 
 SIZE = (240, 320)
 BLANK = np.full((*SIZE, 3), 255, np.uint8)

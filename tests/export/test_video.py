@@ -12,17 +12,18 @@ import pytest
 import torch
 from nerfstudio.cameras.camera_paths import get_path_from_json
 from PIL import Image
-from spaces import DIM, FPS, FRAMES, NAMES, some_space
 
-from dimo_ns.core.geometry import orbit_c2w, viewmats_from_c2w
+from dimo_ns.apps.interpolate import passage
+from dimo_ns.core.cameras import orbit_c2w, project, viewmats_from_c2w
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.format import Motion, load, orbit_view, write
+from dimo_ns.draw import picture
 from dimo_ns.errors import DimoError
 from dimo_ns.export.cameras import Around, Cameras, choose, find_view, of_path, of_view
-from dimo_ns.export.choice import chosen_clips, chosen_latent, passage
 from dimo_ns.export.video import Look, Shot, colour, export_video, played
-from dimo_ns.report import picture
+from dimo_ns.space.choosing import chosen_clips, chosen_latent
 from dimo_ns.space.motion_space import Clip, MotionSpace
+from tests.spaces import DIM, FPS, FRAMES, NAMES, some_space
 
 ORBIT = Path(__file__).parents[2] / "configs" / "camera_paths" / "orbit.json"
 SIZE = 48
@@ -197,7 +198,7 @@ def test_turning_cameras_end_where_they_began_and_see_all_of_the_object(space: M
     still = Around(30.0, 20.0, 0.0, (60, 90)).cameras(space, motions, 36)
     assert len(still.viewmats) == 1
     points = picture.visited(space.scene, motions)
-    pixels = torch.stack([picture.project(points, viewmat, cameras.Ks[0]) for viewmat in cameras.viewmats])
+    pixels = torch.stack([project(points, viewmat, cameras.Ks[0]) for viewmat in cameras.viewmats])
     inside = ((pixels[..., :2] > 0) & (pixels[..., :2] < torch.tensor([90.0, 60.0]))).all(-1)
     assert float(inside.float().mean()) > 0.99
 
@@ -205,9 +206,9 @@ def test_turning_cameras_end_where_they_began_and_see_all_of_the_object(space: M
 def test_another_size_keeps_what_is_seen():
     camera = of_view(VIEW)
     point = torch.tensor([[0.1, 0.2, -0.3]])
-    x, y, _ = picture.project(point, camera.viewmats[0], camera.Ks[0])[0]
+    x, y, _ = project(point, camera.viewmats[0], camera.Ks[0])[0]
     larger = camera.resized((2 * SIZE, 3 * SIZE))
-    x2, y2, _ = picture.project(point, larger.viewmats[0], larger.Ks[0])[0]
+    x2, y2, _ = project(point, larger.viewmats[0], larger.Ks[0])[0]
     assert (float(y2), float(x2 - 1.5 * SIZE)) == (
         pytest.approx(float(2 * y)),
         pytest.approx(2 * float(x - SIZE / 2), abs=1e-3),

@@ -1,13 +1,13 @@
 """One of the processes that `accelerate launch` starts: a generation with stubs, the log saying who made what.
 
-accelerate launch --cpu --num_processes 2 accelerated.py FOLDER
+accelerate launch --cpu --num_processes 2 -m tests.generate.accelerated FOLDER
 """
 
 import os
 import sys
 from pathlib import Path
 
-from stub_makers import StubVideos, StubViews, do_all, stub_run
+from tests.generate.stub_makers import StubVideos, StubViews, do_all, stub_run
 
 folder, rank = Path(sys.argv[1]), os.environ["LOCAL_RANK"]
 videos, views = StubVideos(folder / f"log{rank}.txt", pause_s=0.3), StubViews(folder / f"log{rank}.txt", pause_s=0.1)

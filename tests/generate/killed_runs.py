@@ -1,6 +1,6 @@
 """Runs a generation with stubs once, then in children that are killed at random moments, until one ends by itself.
 
-python killed_runs.py FOLDER COUNT KILLS
+python -m tests.generate.killed_runs FOLDER COUNT KILLS
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from stub_makers import StubVideos, StubViews, do_all, stub_run
+from tests.generate.stub_makers import StubVideos, StubViews, do_all, stub_run
 
 folder, count, kills = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 work, out, log = folder / "set.work", folder / "set", folder / "log.txt"

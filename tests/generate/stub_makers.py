@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from clips import clip
 
 from dimo_ns.generate.prompts import MotionPrompt, build
 from dimo_ns.generate.run import Run, Settings
+from tests.generate.clips import clip
 
 FRAMES, SIZE = 7, 64
 SETTINGS = Settings(frames=FRAMES, size=SIZE, retries=2)

@@ -10,8 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from clips import disc
 from PIL import Image
+
+from tests.generate.clips import disc
 
 pytest.importorskip("openai", reason="needs the 'generate' extra")
 
@@ -198,7 +199,6 @@ def test_a_local_model_looks_answers_and_is_refused_for_nonsense(tmp_path):
     """A tiny Llava of random weights, saved as the published ones are: it babbles."""
     pytest.importorskip("transformers", reason="needs the 'generate' extra")
     import torch
-    from tiny_pipelines import tokenizer
     from transformers import (
         CLIPImageProcessor,
         CLIPVisionConfig,
@@ -209,6 +209,7 @@ def test_a_local_model_looks_answers_and_is_refused_for_nonsense(tmp_path):
     )
 
     from dimo_ns.generate.endpoint import local
+    from tests.generate.tiny_pipelines import tokenizer
 
     words = tokenizer(512)
     words.add_special_tokens({"additional_special_tokens": ["<image>"]})

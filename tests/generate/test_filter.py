@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from clips import clip, disc
 from PIL import Image
 
 from dimo_ns.generate import filter, matting
 from dimo_ns.generate.filter import Limits, examine, flags
 from dimo_ns.generate.run import Settings
+from tests.generate.clips import clip, disc
 
 ALSO = {
     "large": {"cut", "still", "background"},  # there is no room for it to move

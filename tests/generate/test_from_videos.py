@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-import tiny_multiview
-from clips import clip
-from stub_makers import tree
 
 from dimo_ns import cli
 from dimo_ns.data.format import load
 from dimo_ns.data.frames import read_clip
 from dimo_ns.generate.run import write_video
+from tests.generate import tiny_multiview
+from tests.generate.clips import clip
+from tests.generate.stub_makers import tree
 
 
 def test_videos_of_all_sides_keep_their_cameras(tmp_path, capsys):

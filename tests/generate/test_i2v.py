@@ -9,22 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_multiview
-import tiny_pipelines
 import torch
 import yaml
-from clips import disc
 from PIL import Image
 
-pytest.importorskip("diffusers", reason="needs the 'generate' extra")
+from tests.generate import tiny_multiview, tiny_pipelines
+from tests.generate.clips import disc
 
-from stub_makers import tree
+pytest.importorskip("diffusers", reason="needs the 'generate' extra")
 
 from dimo_ns import cli
 from dimo_ns.data.format import load
 from dimo_ns.errors import DimoError
 from dimo_ns.generate import presets
 from dimo_ns.generate.image_to_video import Videos
+from tests.generate.stub_makers import tree
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +290,7 @@ print(sorted({m.split(".")[0] for m in sys.modules} & {"diffusers", "transformer
 
 
 def test_every_preset_that_comes_with_dimo_can_be_run():
-    from dimo_ns.data.fields import is_name
+    from dimo_ns.files.fields import is_name
 
     found = presets.all_presets()
     assert {p.model.name for p in found} == set(presets.models())

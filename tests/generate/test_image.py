@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from clips import disc
 from PIL import Image
 
 from dimo_ns.errors import DimoError
 from dimo_ns.generate.framing import object_box
 from dimo_ns.generate.image import place, read_picture
+from tests.generate.clips import disc
 
 PLAIN = disc(48, 40, 20)
 

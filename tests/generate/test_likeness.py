@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clips import disc
-from stub_makers import SIZE, StubVideos, stub_run
 
 from dimo_ns.errors import DimoError
 from dimo_ns.generate.filter import Figures, Limits, flags
 from dimo_ns.generate.likeness import Likeness, cropped
 from dimo_ns.generate.matting import plain
+from tests.generate.clips import disc
+from tests.generate.stub_makers import SIZE, StubVideos, stub_run
 
 FINE = Figures(motion=5, camera=0, plain=1, touching=0, smallest=0.2, largest=0.2, jump=0)
 
@@ -18,7 +18,7 @@ FINE = Figures(motion=5, camera=0, plain=1, touching=0, smallest=0.2, largest=0.
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("transformers", reason="needs the 'generate' extra")
-    from tiny_networks import save_networks
+    from tests.tiny_networks import save_networks
 
     return save_networks(tmp_path_factory.mktemp("networks"))["clip"]
 

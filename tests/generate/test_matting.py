@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from clips import clip, disc
 
 from dimo_ns.data.images import alpha_from_white
 from dimo_ns.errors import DimoError
 from dimo_ns.generate import matting
 from dimo_ns.generate.framing import cut, object_box, pick, square_around
+from tests.generate.clips import clip, disc
 
 
 def test_over_white_it_is_the_rule_of_the_datasets():

@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from multiview_nets import SIZE, TINY, some_clip, tiny_model
 
 from dimo_ns.errors import DimoError
 from dimo_ns.generate.multiview.conditioning import camera_vectors, from_images, to_images
 from dimo_ns.generate.multiview.model import MultiView
+from tests.generate.multiview_nets import SIZE, TINY, some_clip, tiny_model
 
 NAMES = ("sv4d2", "sv4d2_8views")
 STEPS = 2

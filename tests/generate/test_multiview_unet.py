@@ -7,13 +7,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from multiview_nets import TINY_UNET, draw
 from safetensors.torch import load_file
 
 from dimo_ns.generate.multiview import blocks
 from dimo_ns.generate.multiview.blocks import Mix, SpaceTimeTransformer, sincos
 from dimo_ns.generate.multiview.unet import UNet
 from dimo_ns.generate.multiview.variants import VARIANTS
+from tests.generate.multiview_nets import TINY_UNET, draw
 
 FIXTURES = Path(__file__).parent / "fixtures"
 NAMES = ("sv4d2", "sv4d2_8views")

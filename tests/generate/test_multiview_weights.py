@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from multiview_nets import TINY, TINY_CLIP, draw, tiny_networks
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -13,6 +12,7 @@ from dimo_ns.errors import DimoError
 from dimo_ns.generate.multiview import names, weights
 from dimo_ns.generate.multiview.model import MultiView
 from dimo_ns.generate.multiview.variants import VARIANTS
+from tests.generate.multiview_nets import TINY, TINY_CLIP, draw, tiny_networks
 
 NAME = "sv4d2"
 DEVICE = torch.device("cpu")

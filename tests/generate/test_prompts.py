@@ -112,7 +112,7 @@ def test_what_is_no_file_of_prompts_is_refused(tmp_path, name, content, complain
 
 
 def test_names_are_folders_of_a_dataset_whatever_the_label_is():
-    from dimo_ns.data.fields import is_name
+    from dimo_ns.files.fields import is_name
 
     motions = build(
         [{"label": label} for label in ("../up", "läuft", "löuft", "跳", "a/b\\c:d", "x" * 300)], "", "here"

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from multiview_nets import TINY, TINY_CLIP, draw, tiny_networks
 from safetensors.torch import save_file
-from test_multiview_weights import OpenClipVisual, published_vae
+from tests.generate.test_multiview_weights import OpenClipVisual, published_vae
 
 from dimo_ns.generate.multiview import variants, weights
+from tests.generate.multiview_nets import TINY, TINY_CLIP, draw, tiny_networks
 
 NAME = "sv4d2_8views"
 

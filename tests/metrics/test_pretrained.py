@@ -9,10 +9,10 @@ import torch
 pytest.importorskip("transformers", reason="transformers is not installed")
 
 import transformers
-from tiny_networks import PIXELS, save_networks
 
 from dimo_ns.errors import DimoError
 from dimo_ns.metrics.pretrained import ClipSimilarity, VideoFeatures, frechet_distance
+from tests.tiny_networks import PIXELS, save_networks
 
 
 @pytest.fixture(scope="module")

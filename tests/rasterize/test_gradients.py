@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from raster_oracle import blend, cloud, error, look_around, project_one, render
 
 from dimo_ns.rasterize import rasterization
+from tests.rasterize.raster_oracle import blend, cloud, error, look_around, project_one, render
 
 TOLERANCE = 1e-4
 NAMES = ("means", "quats", "scales", "opacities", "colors", "backgrounds")

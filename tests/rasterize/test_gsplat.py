@@ -3,12 +3,13 @@
 import sys
 import types
 
-import gsplat_reference
 import pytest
 import torch
-from raster_oracle import cloud, error, look_around
 
-from dimo_ns.rasterize import common, gsplat_backend, numba_backend, rasterization
+from dimo_ns.rasterize import common, gsplat_backend, rasterization
+from dimo_ns.rasterize.cpu import backend as numba_backend
+from tests.rasterize import gsplat_reference
+from tests.rasterize.raster_oracle import cloud, error, look_around
 
 W, H = 50, 37
 NAMES = ("render", "alpha", "means", "quats", "scales", "opacities", "colors")

@@ -9,9 +9,10 @@ import numba
 import numpy as np
 import pytest
 import torch
-from raster_oracle import cloud, look_around
 
-from dimo_ns.rasterize import jit, rasterization, simd, tiles
+from dimo_ns.rasterize import rasterization
+from dimo_ns.rasterize.cpu import jit, simd, tiles
+from tests.rasterize.raster_oracle import cloud, look_around
 
 
 def _random_splats(seed: int, N: int, size: int) -> dict[str, np.ndarray]:
@@ -62,10 +63,9 @@ def test_tile_lists_hold_every_tile_that_a_gaussian_is_seen_in_nearest_first(see
 
 SCRIPT = """
 import sys
-sys.path.insert(0, sys.argv[1])
-from test_kernels import small_render
+from tests.rasterize.test_kernels import small_render
 import torch
-torch.save(small_render(), sys.argv[2])
+torch.save(small_render(), sys.argv[1])
 """
 
 
@@ -82,7 +82,7 @@ def test_narrow_vectors_give_the_same_picture(tmp_path):
     # LLVM lowers eight lanes to AVX, SSE or NEON; sums are taken in another order, so only rounding may differ.
     result = tmp_path / "result.pt"
     subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(result)],
+        [sys.executable, "-c", SCRIPT, str(result)], cwd=Path(__file__).parents[2],
         env=os.environ | {"DIMO_NS_LANES": "8"}, timeout=120, check=True,
     )  # fmt: skip
     out, gradient, lanes = torch.load(result)

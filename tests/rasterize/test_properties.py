@@ -8,12 +8,12 @@ import os
 import numpy as np
 import pytest
 import torch
-from raster_oracle import cloud, error, look_around, render, rotation_from_quaternion
 
 import dimo_ns.rasterize
 from dimo_ns.errors import DimoError
 from dimo_ns.rasterize import rasterization
-from dimo_ns.rasterize.pool import parallel_for
+from dimo_ns.rasterize.cpu.pool import parallel_for
+from tests.rasterize.raster_oracle import cloud, error, look_around, render, rotation_from_quaternion
 
 W, H = 50, 37
 BACKENDS = pytest.mark.parametrize("backend", ["numba", "torch"])

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from dimo_ns.core import skinning
-from dimo_ns.rasterize.skinning import blend
+from dimo_ns.rasterize.cpu.skinning import blend
 
 
 def inputs(count: int, keypoints: int, batch: int, seed: int = 0) -> list[torch.Tensor]:

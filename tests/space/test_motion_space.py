@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from spaces import DIM, FPS, FRAMES, KEYPOINTS, NAMES, some_space
 
 from dimo_ns.errors import DimoError
 from dimo_ns.space.file import FILE, save_scene
 from dimo_ns.space.motion_space import MotionSpace
+from tests.spaces import DIM, FPS, FRAMES, KEYPOINTS, NAMES, some_space
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_distance_is_the_mean_shift_as_a_share_of_the_diameter(space: MotionSpac
     keypoints = space.scene.keypoints.detach()
     diameter = max(float((p - q).norm()) for p in keypoints for q in keypoints)
     torch.testing.assert_close(space.distances(a, shifted).diagonal(), torch.full((len(NAMES),), 0.05 / diameter))
-    assert space.nearest_motion(a) == [(name, 0.0) for name in NAMES]
+    assert space.distances(a, a).diagonal().tolist() == [0.0] * len(NAMES)
 
 
 def test_it_opens_from_the_file_and_from_its_folder(space: MotionSpace, tmp_path: Path):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_runs import MOTIONS, SIZE, flat, open_set, write_set
 
 from dimo_ns.metrics.images import render_views
 from dimo_ns.training.evaluation import evaluate, posed
+from tests.training.tiny_runs import MOTIONS, SIZE, flat, open_set, write_set
 
 
 def test_a_model_is_perfect_on_its_own_renders(tmp_path: Path):

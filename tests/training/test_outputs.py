@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 from nerfstudio.cameras.cameras import Cameras
-from tiny_runs import MOTIONS, SIZE, VIEWS, flat, open_set, write_set
 
-from dimo_ns.report import trails
+from dimo_ns.draw import trails
 from dimo_ns.training.dataparser import cameras_of
 from dimo_ns.training.model import DimoModel
 from dimo_ns.training.outputs import Outputs
+from tests.training.tiny_runs import MOTIONS, SIZE, VIEWS, flat, open_set, write_set
 
 FRAMES = 4
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from dimo_ns.tracking.tree import Tree
 from dimo_ns.training.recipe import Moment, Phase
 from dimo_ns.training.sampling import draw_request, tree_position
-from dimo_ns.training.tracking import Tree
 
 MOTIONS, FRAMES, VIEWS = 5, 6, 4
 SIZE = 16, 16

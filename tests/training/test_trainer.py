@@ -298,16 +298,15 @@ def test_the_device_is_chosen_by_what_the_machine_has(monkeypatch, capsys):
 NS_TRAIN = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from test_trainer import ToyConfig, toy
+from tests.training.test_trainer import ToyConfig, toy
 from nerfstudio.scripts.train import main
-main(toy(Path(sys.argv[2]), 100000, pipeline=ToyConfig(step_s=0.01), steps_per_save=5))
+main(toy(Path(sys.argv[1]), 100000, pipeline=ToyConfig(step_s=0.01), steps_per_save=5))
 """
 
 
 def test_ns_train_stopped_by_sigterm_exits_with_143_and_a_checkpoint(tmp_path):
     folder = toy(tmp_path).get_checkpoint_dir()
-    process = subprocess.Popen([sys.executable, "-c", NS_TRAIN, str(Path(__file__).parent), str(tmp_path)])
+    process = subprocess.Popen([sys.executable, "-c", NS_TRAIN, str(tmp_path)], cwd=Path(__file__).parents[2])
     while not checkpoint.steps(folder) and process.poll() is None:
         threading.Event().wait(0.1)
     process.terminate()

@@ -9,17 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from brief_runs import train, write_animal
+
+from tests.brief_runs import train, write_animal
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 
-from browser import chromium, launched
-from pages import VISERS_OWN, changed, choose, control, drag, open_page, pixels, until
 from playwright.sync_api import Page
 
-from dimo_ns.apps.clips import read_latents
-from dimo_ns.space.motion_space import MotionSpace
+from dimo_ns.runs import open_space
+from dimo_ns.space.latent_files import read_latents
 from dimo_ns.viewer.serve import free_port
+from tests.export.browser import chromium, launched
+from tests.viewer.pages import VISERS_OWN, changed, choose, control, drag, open_page, pixels, until
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: install it, or 'playwright install chromium'")
 
@@ -114,7 +115,7 @@ def test_a_blend_is_saved_beside_the_run(page: Page, run: Path):
     control(page, "Name").fill("mine")
     page.get_by_role("button", name="Save this motion").click()
     page.get_by_text("Saved to").wait_for()
-    space = MotionSpace.open(run)
+    space = open_space(run)
     z = read_latents(run / "saved" / "mine", space)["mine"]
     a, b = space.latents("walk", "jump")
     assert float((z - a.lerp(b, share)).abs().max()) < 1e-4

@@ -6,8 +6,6 @@ key point graph, and keeps the edges of the training pose that it came from as t
 are.
 """
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -17,21 +15,14 @@ from torch import Tensor
 from dimo_ns.apps.fit.latent import FULL, MIDDLE, SMALL, Say
 from dimo_ns.apps.fit.observations import BATCH, Observations, image_loss, render, spread
 from dimo_ns.core import losses
-from dimo_ns.core.geometry import orbit_c2w, quat_to_matrix, viewmats_from_c2w
+from dimo_ns.core.cameras import orbit
+from dimo_ns.core.geometry import quat_to_matrix
 from dimo_ns.core.types import RigidTransforms
-from dimo_ns.rasterize import rasterization
+from dimo_ns.rasterize.render import render as render_cameras
 from dimo_ns.space.motion_space import MotionSpace
-from dimo_ns.training.tracking import (
-    THUMBNAIL,
-    DiffuseGradient,
-    FrameAdam,
-    connect,
-    diffusion,
-    frame_distances,
-    silhouette_centres,
-    spanning_tree,
-    triangulate,
-)
+from dimo_ns.tracking.frame_adam import FrameAdam
+from dimo_ns.tracking.graph import DiffuseGradient, connect, diffusion
+from dimo_ns.tracking.tree import THUMBNAIL, frame_distances, silhouette_centres, spanning_tree, triangulate
 
 NEIGHBOURS = 8
 MAX_POSES, GALLERY_VIEWS = 512, 4
@@ -49,15 +40,14 @@ RIGID, RIGID_LEAST = 4.0, 0.05
 @torch.no_grad()
 def key_point_graph(space: MotionSpace) -> Int[Tensor, "k j"]:
     """Neighbours of the key points that can be reached through the object at rest."""
-    scene, size = space.scene, 256
-    azimuths = torch.arange(12, device=space.device) * 30.0
-    c2w = torch.cat([orbit_c2w(azimuths, torch.full_like(azimuths, e), 2.0) for e in (0.0, 30.0)])
-    focal = 0.5 * size / math.tan(math.radians(33.9) / 2)
-    K = torch.tensor([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]], device=space.device)
-    viewmats, Ks = viewmats_from_c2w(c2w), K.expand(len(c2w), 3, 3)
-    _, alpha, _ = rasterization(*scene.gaussians().splats(), viewmats, Ks, size, size)
+    scene = space.scene
+    azimuths, elevations = (
+        angles.flatten() for angles in torch.meshgrid(torch.arange(12.0) * 30, torch.tensor([0.0, 30.0]), indexing="xy")
+    )
+    cameras = orbit(azimuths, elevations, (256, 256)).to(space.device)
+    alpha = render_cameras(scene.gaussians(), cameras).alpha
     count = min(NEIGHBOURS, len(scene.keypoints) - 1)
-    return connect(scene.keypoints.detach(), alpha[..., 0], viewmats, Ks, count)
+    return connect(scene.keypoints.detach(), alpha[..., 0], cameras.viewmats, cameras.Ks, count)
 
 
 class Tracker:

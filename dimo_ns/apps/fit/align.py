@@ -18,7 +18,7 @@ from dimo_ns.core.geometry import quat_multiply, quat_to_matrix
 from dimo_ns.core.types import Gaussians
 from dimo_ns.data.dataset import View
 from dimo_ns.space.motion_space import MotionSpace
-from dimo_ns.training.tracking import silhouette_centres, triangulate
+from dimo_ns.tracking.tree import silhouette_centres, triangulate
 
 TURNS, POSES, STARTS = 12, 8, 3
 STEPS, RATE = 100, (0.03, 0.001)

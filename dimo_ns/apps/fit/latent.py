@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dimo_ns.apps.density import LatentDensity
 from dimo_ns.apps.fit.observations import BATCH, Observations, image_loss, render, spread
+from dimo_ns.apps.latent_density import LatentDensity
 from dimo_ns.core import losses
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.space.motion_space import MotionSpace

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from dimo_ns.core import losses
-from dimo_ns.core.geometry import viewmats_from_c2w
+from dimo_ns.core.cameras import viewmats_from_c2w
 from dimo_ns.core.types import Gaussians
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.data.frames import premultiplied, read_clip

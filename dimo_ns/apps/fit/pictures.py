@@ -14,8 +14,8 @@ from dimo_ns.apps.fit.observations import Observations, render
 from dimo_ns.core import losses
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Dataset, View
+from dimo_ns.draw import picture
 from dimo_ns.metrics.images import shots
-from dimo_ns.report import picture
 from dimo_ns.space.motion_space import MotionSpace
 
 PIXELS, VIEWS, FRAMES = 256, 3, 6

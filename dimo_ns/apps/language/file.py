@@ -10,8 +10,8 @@ from safetensors.torch import save
 
 from dimo_ns.apps.language.encoder import Encoder, load_encoder
 from dimo_ns.apps.language.projector import Projector
-from dimo_ns.data.fields import Fields
 from dimo_ns.errors import DimoError
+from dimo_ns.files.fields import Fields
 from dimo_ns.space.motion_space import MotionSpace
 
 FILE = "text.safetensors"

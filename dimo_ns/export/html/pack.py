@@ -23,8 +23,8 @@ from dimo_ns.core.decoder import LowRankDecoder
 from dimo_ns.core.geometry import farthest_points
 from dimo_ns.core.skinning import NEIGHBOURS, skin, skinning_weights
 from dimo_ns.core.types import Gaussians, RigidTransforms, SkinningWeights
-from dimo_ns.data.fields import Fields
 from dimo_ns.errors import DimoError
+from dimo_ns.files.fields import Fields
 from dimo_ns.space.motion_space import MotionSpace
 
 Packed = dict[str, tuple[np.ndarray, dict[str, Any]]]

@@ -12,11 +12,11 @@ from string import Template
 from jaxtyping import Float
 from torch import Tensor
 
-from dimo_ns.data.fields import Fields, check_unique
 from dimo_ns.errors import DimoError
-from dimo_ns.export.choice import chosen_latent
 from dimo_ns.export.html.pack import pack
-from dimo_ns.export.output import complete
+from dimo_ns.files.fields import Fields, check_unique
+from dimo_ns.files.output import complete
+from dimo_ns.space.choosing import chosen_latent
 from dimo_ns.space.motion_space import MotionSpace
 
 SCRIPTS = ("payload.js", "motion.js", "camera.js", "renderer.js", "player.js", "controls.js", "page.js")

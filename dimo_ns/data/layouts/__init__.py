@@ -1,0 +1,1 @@
+"""Layouts of a dataset on disk that are read as they are."""

@@ -1,0 +1,76 @@
+"""The latent space as a map: its two principal axes, each motion's mean with the ellipse of one standard deviation."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.patches import Ellipse
+
+from dimo_ns.core.latents import MotionLatents
+from dimo_ns.draw import picture, plotting
+
+SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+
+
+def latent_map(latents: MotionLatents, motions: list[str], path: Path) -> Path:
+    """Draws it as a PNG; `motions` are names, in the order of the latents."""
+    places, shares, axes_of = principal(latents.mu.detach().cpu())
+    variances = latents.logvar.detach().exp().cpu()
+    reaches: list[np.ndarray] = []
+    with plotting.style():
+        figure, axes = plt.subplots(figsize=(4.2, 3.6))
+        axes.axhline(0, color=picture.RULE, lw=0.6, zorder=0)
+        axes.axvline(0, color=picture.RULE, lw=0.6, zorder=0)
+        for i, place in enumerate(places.numpy()):
+            colour = picture.PALETTE[i % len(picture.PALETTE)]
+            covariance = ((axes_of * variances[i]) @ axes_of.T).numpy()
+            reaches.append(np.sqrt(covariance.diagonal()))
+            sigma, turn = np.linalg.eigh(covariance)
+            width, height = 2 * np.sqrt(sigma.clip(min=0))
+            angle = np.degrees(np.arctan2(turn[1, 0], turn[0, 0]))
+            axes.add_patch(Ellipse(tuple(place), width, height, angle=angle, fc=colour, ec=colour, alpha=0.16, lw=0))
+            axes.add_patch(Ellipse(tuple(place), width, height, angle=angle, fc="none", ec=colour, lw=0.8))
+            axes.plot(*place, "o", color=colour, ms=3.5, mec="white", mew=0.5)
+        axes.autoscale_view()
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.margins(0.14)
+        axes.set_xlabel(f"first principal axis ({shares[0]:.0%} of the variance)")
+        axes.set_ylabel(f"second principal axis ({shares[1]:.0%})")
+        figure.canvas.draw()
+        _name(axes, places.numpy(), np.stack(reaches), motions)
+        plotting.save(figure, path)
+        plt.close(figure)
+    return path
+
+
+def principal(
+    mu: Float[torch.Tensor, "m d"],
+) -> tuple[Float[torch.Tensor, "m 2"], Float[torch.Tensor, "2"], Float[torch.Tensor, "2 d"]]:
+    """Coordinates on the two principal axes, the share of the variance along each, and the axes."""
+    centred = mu - mu.mean(0)
+    _, s, vh = torch.linalg.svd(torch.cat([centred, torch.zeros(2, mu.shape[1])]), full_matrices=False)
+    share = s[:2].square() / s.square().sum().clamp(min=1e-12)
+    return centred @ vh[:2].T, share, vh[:2]
+
+
+def _name(axes, places: np.ndarray, reaches: np.ndarray, names: list[str]) -> None:
+    """Writes each name beside its ellipse, which reaches so far to the sides and up: on the first side where it covers
+    no point and no other name, else on the last."""
+    renderer, taken = axes.figure.canvas.get_renderer(), []
+    pixels = axes.transData.transform(places)
+    points_per_unit = (axes.transData.transform((1, 1)) - axes.transData.transform((0, 0))) * 72 / axes.figure.dpi
+    aligned = {-1: ("right", "top"), 0: ("center", "center"), 1: ("left", "bottom")}
+    for place, reach, name in zip(places, reaches * points_per_unit + 3, names, strict=True):
+        for side in SIDES:
+            text = axes.annotate(
+                name, place, xytext=tuple(reach * side * (1.0 if 0 in side else 0.71)), textcoords="offset points",
+                ha=aligned[side[0]][0], va=aligned[side[1]][1], fontsize=8,
+            )  # fmt: skip
+            box = text.get_window_extent(renderer).padded(1)
+            if not any(box.contains(*p) for p in pixels) and not any(box.overlaps(other) for other in taken):
+                break
+            if side != SIDES[-1]:
+                text.remove()
+        taken.append(box)

@@ -1,0 +1,50 @@
+"""What figures drawn by matplotlib share: type, colours, how they are saved."""
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from dimo_ns.draw import picture
+
+ERROR = LinearSegmentedColormap.from_list("error", ["#ffffff", "#f6d9b8", "#e08a4f", "#b03a48", "#4a1942"])
+TIME = LinearSegmentedColormap.from_list("time", matplotlib.colormaps["plasma"](np.linspace(0.0, 0.9, 256)))
+
+RC: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "axes.edgecolor": picture.GREY,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "text.color": picture.INK,
+    "axes.labelcolor": picture.INK,
+    "xtick.color": picture.GREY,
+    "ytick.color": picture.GREY,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "savefig.dpi": 200,
+    "savefig.facecolor": "white",
+}
+
+
+@contextmanager
+def style():
+    """Within it, figures look alike."""
+    with matplotlib.rc_context(RC):
+        yield
+
+
+def save(figure: Figure, path: Path) -> Path:
+    figure.savefig(path, bbox_inches="tight", pad_inches=0.06)
+    return path

@@ -1,0 +1,1 @@
+"""The CPU backend: numba kernels for projection, tiles, compositing and skinning."""

@@ -1,0 +1,112 @@
+"""A run of ns-train: loaded wherever its folder was moved, opened as a space of motions, its scene exported.
+
+A run names classes that are then made, as in all of nerfstudio: open your own only. nerfstudio is imported when a run
+is loaded, so that scenes open without it.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+
+from dimo_ns.core.scene import Scene
+from dimo_ns.errors import DimoError
+from dimo_ns.space.file import FILE, save_scene
+from dimo_ns.space.motion_space import MotionSpace
+
+if TYPE_CHECKING:
+    from dimo_ns.training.pipeline import DimoPipeline
+    from dimo_ns.training.trainer import DimoTrainerConfig
+
+CONFIG = "config.yml"
+
+
+@dataclass
+class Run:
+    """A run, loaded."""
+
+    folder: Path
+    config: "DimoTrainerConfig"
+    pipeline: "DimoPipeline"
+    checkpoint: Path
+    step: int
+    manifest: dict[str, Any]
+    """Motions, dataset hash, seed and versions, as they were in training."""
+
+    @property
+    def scene(self) -> Scene:
+        """The scene that it trained. Raises DimoError while nothing but explicit trajectories, or less, is there."""
+        phase = self.pipeline.model.moment.phase
+        if phase.motion != "decoder":
+            raise DimoError(
+                f"The run {self.folder} stopped at step {self.step} in its phase '{phase.name}', before the motions "
+                f"were in the decoder; continue it with --load-dir {self.checkpoint.parent}."
+            )
+        return self.pipeline.model.scene
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What is known of its scene, as scene.json has it; with the figures of its report, if that is as new."""
+        manager = self.pipeline.datamanager
+        dataset = manager.dataset
+        info = {
+            "object": dataset.object,
+            "prompt": dataset.prompt,
+            "licence": dataset.licence,
+            "motions": [asdict(motion) for motion in manager.motions],
+            "frames": dataset.frames,
+            "fps": dataset.fps,
+            "cameras": [asdict(view) | {"c2w": view.c2w.tolist()} for view in dataset.views],
+            "background": [1.0, 1.0, 1.0],
+            "dataset_hash": dataset.hash,
+            "method": self.config.method_name,
+            "step": self.step,
+            "seed": self.manifest["seed"],
+            "versions": self.manifest["versions"],
+        }
+        report = self.folder / "report" / "metrics.json"
+        metrics = json.loads(report.read_text()) if report.is_file() else {}
+        return info | {"metrics": metrics} if metrics.get("step") == self.step else info
+
+
+def load_run(path: Path) -> Run:
+    """Load a run from its folder or its config.yml, with its dataset, ready for evaluation. Raises DimoError."""
+    from dimo_ns.training import checkpoint
+    from dimo_ns.training.pipeline import DimoPipelineConfig
+    from dimo_ns.training.trainer import DimoTrainerConfig
+
+    folder = path.parent if path.name == CONFIG else path
+    if not is_run(folder):
+        raise DimoError(f"There is no run at {path}: expected the folder of a run of ns-train, with its config.yml.")
+    config = yaml.load((folder / CONFIG).read_text(), Loader=yaml.Loader)
+    if not isinstance(config, DimoTrainerConfig) or not isinstance(config.pipeline, DimoPipelineConfig):
+        raise DimoError(f"The run {folder} is of another method; give one of ns-train dimo or dimo-laptop.")
+    found, state = checkpoint.load_newest(folder / config.relative_model_dir)
+    pipeline = config.pipeline.setup(device="cuda" if torch.cuda.is_available() else "cpu", test_mode="test")
+    checkpoint.check_manifest(found, state["manifest"], pipeline.manifest())
+    pipeline.load_pipeline(state["pipeline"], state["step"])
+    pipeline.eval()
+    return Run(folder, config, pipeline, found, state["step"], state["manifest"])
+
+
+def is_run(path: Path) -> bool:
+    """Whether this is the folder of a run, or its config.yml."""
+    return path.name == CONFIG or (path / CONFIG).is_file()
+
+
+def open_space(path: Path | str) -> MotionSpace:
+    """The space of a scene (see `MotionSpace.open`) or of a run; on a GPU where there is one. Raises DimoError."""
+    path = Path(path)
+    if not is_run(path):
+        return MotionSpace.open(path)
+    run = load_run(path)
+    return MotionSpace(run.scene.eval(), run.info, run.folder)
+
+
+def export_scene(run: Path, out: Path | None = None) -> Path:
+    """Write the scene of a run into the folder `out`, by default the run's own. Raises DimoError."""
+    loaded = load_run(run)
+    return save_scene(loaded.scene, loaded.info, (out or loaded.folder) / FILE)

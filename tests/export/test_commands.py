@@ -1,0 +1,73 @@
+"""`dimo export`, `dimo render` and `dimo import` as a user types them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from plyfile import PlyData
+
+from dimo_ns import cli
+from dimo_ns.space.file import FILE, save_scene
+from tests.spaces import FRAMES, some_space
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    space = some_space()
+    return save_scene(space.scene, space.info, tmp_path_factory.mktemp("scene") / FILE)
+
+
+def dimo(*arguments: str | Path) -> None:
+    cli.main([str(argument) for argument in arguments])
+
+
+def test_everything_is_exported_at_once(scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    dimo("export", "all", scene, "-o", tmp_path / "out", "--motions", "walk", "sit")
+    written = {p.name for p in (tmp_path / "out").iterdir()}
+    assert written == {"trajectories.npz", "scene.glb", "scene.html", "ply", "motions.mp4", "trails.mp4"}
+    assert {p.name for p in (tmp_path / "out" / "ply").iterdir()} == {"canonical.ply", "walk", "sit"}
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in written)
+    with pytest.raises(SystemExit) as exit_info:
+        dimo("export", "all", scene, "-o", tmp_path / "out")
+    assert exit_info.value.code == 2
+    assert "--overwrite" in capsys.readouterr().err
+
+
+def test_each_export_takes_motions_and_blends(scene: Path, tmp_path: Path):
+    motions = ("--motions", "sit", "walk:0.5,run:0.5")
+    dimo("export", "trajectories", scene, "-o", tmp_path / "a.npz", "--json", *motions)
+    with np.load(tmp_path / "a.npz") as file:
+        assert list(file["names"]) == json.loads((tmp_path / "a.json").read_text())["names"]
+        assert list(file["names"]) == ["sit", "walk_0.5_run_0.5"]
+    dimo("export", "ply", scene, "-o", tmp_path / "ply", "--min-opacity", "0.5", *motions)
+    assert len(list((tmp_path / "ply" / "walk_0.5_run_0.5").iterdir())) == FRAMES
+    assert PlyData.read(str(tmp_path / "ply" / "canonical.ply"))["vertex"]["opacity"].min() >= 0
+    dimo("export", "glb", scene, "-o", tmp_path / "a.glb", *motions)
+    assert (tmp_path / "a.glb").read_bytes()[:4] == b"glTF"
+    dimo("render", scene, "-o", tmp_path / "frames", "--size", "40", "32", "--transition", *motions)
+    assert len(list((tmp_path / "frames").iterdir())) == FRAMES
+
+
+MISTAKES = {
+    "no such motion": (["export", "ply", "SCENE", "-o", "OUT", "--motions", "wlak"], "did you mean 'walk'"),
+    "no scene": (["export", "glb", "OUT/absent", "-o", "OUT/a.glb"], "There is no scene"),
+    "nothing left": (["export", "glb", "SCENE", "-o", "OUT/a.glb", "--min-opacity", "1"], "No Gaussian is left"),
+    "no video": (["render", "SCENE", "-o", "OUT/a.avi"], "neither"),
+    "no view": (["render", "SCENE", "-o", "OUT/a.mp4", "--view", "left"], "no cameras are known"),
+    "no checkpoint": (["import", "authors", "OUT/absent", "-o", "OUT/scene"], "There is no point_cloud.ply"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_one_sentence_and_leave_nothing(
+    scene: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+):
+    arguments, complaint = MISTAKES[name]
+    with pytest.raises(SystemExit) as exit_info:
+        dimo(*(a.replace("SCENE", str(scene)).replace("OUT", str(tmp_path / "out")) for a in arguments))
+    assert exit_info.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert complaint in line
+    assert not list(tmp_path.iterdir())

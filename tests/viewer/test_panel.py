@@ -1,0 +1,188 @@
+"""The panel and the state say the same, whoever has changed what."""
+
+import pytest
+import torch
+
+from dimo_ns.core.latents import MotionLatents
+from dimo_ns.space.motion_space import MotionSpace
+from dimo_ns.viewer import panel as module
+from dimo_ns.viewer.draw import first_camera
+from dimo_ns.viewer.overlays import Overlays
+from dimo_ns.viewer.panel import UNNAMED, Panel
+from dimo_ns.viewer.state import State
+from tests.spaces import FRAMES, NAMES, some_space
+from tests.viewer.fake_viser import Gui, Scene
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch: pytest.MonkeyPatch) -> tuple[Gui, State, Panel]:
+    monkeypatch.setattr(module, "SELDOM", 0.0)
+    space, gui = some_space(), Gui()
+    space.source = tmp_path
+    state = State(space)
+    return gui, state, Panel(gui, state, Overlays(Scene()))
+
+
+def test_every_control_does_what_it_says(made):
+    gui, state, panel = made
+    gui["Motion"].hand("sit")
+    assert torch.equal(state.latent, state.space.mu[2])
+    gui["Play"].hand(True)
+    assert state.playing
+    gui["Step"].hand("forward")
+    assert (state.playing, round(state.frame)) == (False, 1)
+    gui["Frame"].hand(4.5)
+    assert state.frame == pytest.approx(4.5)
+    gui["Loop"].hand(False)
+    gui["Speed"].hand(2.0)
+    assert (state.loop, state.speed) == (False, 2.0)
+    gui["B"].hand("wave")
+    gui["A to B"].hand(0.5)
+    torch.testing.assert_close(state.latent, state.space.latents("walk", "wave").mean(0))
+    gui["Axis 2 (σ)"].hand(1.0)
+    assert state.sigmas[1] == 1.0
+    gui["Reset"].hand()
+    assert state.sigmas[1] == 0.0
+    gui["Random"].hand()
+    assert "a new motion" in panel.message.content
+    gui["Map x"].hand(0.2)
+    assert state.place[0] == pytest.approx(0.2, abs=1e-4)
+    for label, field in (("Key points", "keypoints"), ("Trails", "trails"), ("Canonical", "canonical")):
+        gui[label].hand(True)
+        assert getattr(state.look, field)
+    gui["Picture"].hand("depth")
+    gui["Trail (frames)"].hand(5)
+    assert (state.look.layer, state.look.trail_frames) == ("depth", 5)
+
+
+def test_who_draws_is_asked_only_where_browsers_can(made):
+    gui, state, _ = made
+    assert "Drawn by" not in gui.controls
+    asking = Gui()
+    Panel(asking, state, Overlays(Scene()), browsers_draw=True)
+    assert asking["Drawn by"].value == "browser"
+    asking["Drawn by"].hand("server")
+    assert state.look.drawn_by == "server"
+
+
+@pytest.mark.parametrize("count", [1, 60])
+def test_one_motion_or_sixty(count: int):
+    some = some_space()
+    scene, info = some.scene, some.info
+    scene.latents = MotionLatents(count, some.mu.shape[1])
+    with torch.no_grad():
+        scene.latents.mu.normal_()
+    motions = [{"name": f"motion_{i}"} for i in range(count)]
+    gui, state = Gui(), State(MotionSpace(scene, {**info, "motions": motions}))
+    panel = Panel(gui, state, Overlays(Scene()))
+    gui["B"].hand(f"motion_{count - 1}")
+    gui["A to B"].hand(1.0)
+    gui["Axis 1 (σ)"].hand(-1.0)
+    gui["Map x"].hand(0.4)
+    gui["Random"].hand()
+    panel.follow()
+    assert panel.message.content.startswith("a new motion")
+    assert torch.isfinite(state.latent).all()
+
+
+def test_controls_follow_the_state(made):
+    gui, state, panel = made
+    state.mix("walk", "run", 0.25)
+    state.shift(3, -2.0)
+    state.seek(3 / FRAMES)
+    assert panel.behind
+    panel.follow()
+    assert gui["A to B"].value == 0.25
+    assert gui["Motion"].value == UNNAMED
+    gui["Motion"].hand(UNNAMED)
+    assert state.blend[2] == 0.25
+    assert gui["Axis 4 (σ)"].value == -2.0
+    assert gui["Frame"].value == 3.0
+    assert gui["Map x"].value == pytest.approx(state.place[0], abs=1e-3)
+    assert not panel.behind
+    before = panel.map.content
+    state.select("wave")
+    panel.follow()
+    assert gui["Motion"].value == "wave"
+    assert gui["A to B"].value == 0.0
+    assert panel.map.content != before
+
+
+def test_what_the_panel_sets_itself_is_no_hand(made):
+    gui, state, _ = made
+    version = state.version
+    handle = gui["Motion"]
+    handle.value = "run"
+    handle.callback(type("Event", (), {"client_id": None, "target": handle}))
+    assert state.version == version
+
+
+def test_errors_are_shown_and_go_away(made):
+    gui, _, panel = made
+    gui["Name"].value = "walk"
+    gui["Save this motion"].hand()
+    assert "There is a motion 'walk' already" in panel.message.content
+    gui["Motion"].hand("run")
+    assert panel.message.content == ""
+
+
+def test_a_notice_stays_while_controls_are_used(made):
+    gui, _, panel = made
+    panel.notice = lambda: "Still learning."
+    gui["Motion"].hand("run")
+    assert panel.message.content == "Still learning."
+    gui["Random"].hand()
+    assert "a new motion" in panel.message.content
+    assert panel.message.content.endswith("Still learning.")
+
+
+def test_what_was_saved_can_be_chosen_everywhere(made):
+    gui, state, panel = made
+    gui["Map y"].hand(0.9)
+    z = state.latent
+    gui["Name"].value = "mine"
+    gui["Save this motion"].hand()
+    assert "Saved to" in panel.message.content
+    assert gui["Motion"].options == (*NAMES, "mine", UNNAMED)
+    assert gui["A"].options == gui["B"].options == (*NAMES, "mine")
+    gui["B"].hand("mine")
+    gui["A to B"].hand(1.0)
+    assert torch.equal(state.latent, z)
+
+
+def test_words_are_asked_for_only_where_there_is_a_projector(made, tmp_path):
+    gui, state, _ = made
+    assert "Ask" not in gui.controls
+    (tmp_path / "text.safetensors").write_bytes(b"")
+    with_words = Gui()
+    panel = Panel(with_words, state, Overlays(Scene()))
+    with_words["Ask"].hand()
+    assert panel.message.content.startswith("**")  # this one is none, and that is said
+
+
+def test_overlays_come_and_go():
+    state, scene = State(some_space()), Scene()
+    overlays = Overlays(scene, scale=10.0)
+    state.show(keypoints=True, trails=True)
+    overlays.update(state, state.shown())
+    assert set(scene.objects) == {"/dimo/keypoints", "/dimo/trails"}
+    points = torch.as_tensor(scene.objects["/dimo/keypoints"].args[0])
+    expected = 10 * state.space.positions(state.latent[None], torch.tensor([0.0]))[0, 0]
+    torch.testing.assert_close(points.float(), expected, atol=1e-4, rtol=1e-5)
+    state.show(keypoints=False, trails=False)
+    overlays.update(state, state.shown())
+    assert not scene.objects
+
+
+def test_the_map_in_the_scene_is_clicked(made):
+    gui, state, panel = made
+    gui["In the scene"].hand(True)
+    panel.follow()
+    plate = panel.overlays.scene.objects["/dimo/map"]
+    eye = first_camera()
+    event = type("Event", (), {"ray_origin": eye, "ray_direction": panel.overlays.plate.centre - eye, "client_id": 0})
+    plate.callback(event)
+    assert state.place == pytest.approx((0.5, 0.5), abs=1e-3)
+    gui["In the scene"].hand(False)
+    panel.follow()
+    assert "/dimo/map" not in panel.overlays.scene.objects
