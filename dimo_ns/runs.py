@@ -39,13 +39,13 @@ class Run:
     @property
     def scene(self) -> Scene:
         """The scene that it trained. Raises DimoError while nothing but explicit trajectories, or less, is there."""
-        phase = self.pipeline.model.moment.phase
-        if phase.motion != "decoder":
+        model = self.pipeline.model
+        if not model.mover.decodes:
             raise DimoError(
-                f"The run {self.folder} stopped at step {self.step} in its phase '{phase.name}', before the motions "
-                f"were in the decoder; continue it with --load-dir {self.checkpoint.parent}."
+                f"The run {self.folder} stopped at step {self.step} in its phase '{self.pipeline.phase}', before the "
+                f"motions were in the decoder; continue it with --load-dir {self.checkpoint.parent}."
             )
-        return self.pipeline.model.scene
+        return model.scene
 
     @property
     def info(self) -> dict[str, Any]:

@@ -95,18 +95,20 @@ def train_stride(dataset: Dataset, motions: list[str]) -> int:
 def posed(model: DimoModel, motion_id: int, frame: int) -> Gaussians:
     """The object in a frame of a motion, by what moves it in the present phase: batch axis 1."""
     motion_ids = torch.tensor([motion_id], device=model.device)
-    times = model.frame_times(torch.tensor([frame], device=model.device))
-    return model.posed(model.scene.latents.mean(motion_ids), times, motion_ids)
+    times = torch.tensor([frame / model.frame_count], device=model.device)
+    return model.mover.pose(model.scene.latents.mean(motion_ids), times, motion_ids)
 
 
 def tracks(model: DimoModel, dataset: Dataset) -> dict[str, Any]:
     """The error of true surface points that ride on key points, by motion; nothing without ground truth."""
     truth = Truth.read(dataset)
-    if truth is None or model.moment.phase.motion not in ("decoder", "table"):
+    transforms = [keypoint_transforms(model, motion_id) for motion_id in range(len(model.motion_names))]
+    if truth is None or any(moved is None for moved in transforms):
         return {}
     by_motion = {
-        name: truth.error(name, model.scene.keypoints, keypoint_transforms(model, motion_id))
-        for motion_id, name in enumerate(model.motion_names)
+        name: truth.error(name, model.mover.points, moved)
+        for name, moved in zip(model.motion_names, transforms, strict=True)
+        if moved is not None
     }
     return {
         "track_error_percent": float(np.mean([error["percent"] for error in by_motion.values()])),
@@ -115,13 +117,11 @@ def tracks(model: DimoModel, dataset: Dataset) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def keypoint_transforms(model: DimoModel, motion_id: int) -> RigidTransforms:
-    """Transforms [t, k, ...] of the key points in every frame of a motion."""
+def keypoint_transforms(model: DimoModel, motion_id: int) -> RigidTransforms | None:
+    """Transforms [t, k, ...] of the key points in every frame of a motion; None where nothing moves."""
     frames = torch.arange(model.frame_count, device=model.device)
     motion_ids = torch.full_like(frames, motion_id)
-    if model.moment.phase.motion == "table" and model.table is not None:
-        return model.table(motion_ids, frames)
-    return model.scene.trajectory(model.scene.latents.mean(motion_ids), model.frame_times(frames))
+    return model.mover.transforms(model.scene.latents.mean(motion_ids), frames / model.frame_count, motion_ids)
 
 
 def describe(model: DimoModel, dataset: Dataset) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class MotionTab(ViewerControl):
 
     def __init__(self, model: "DimoModel"):
         self.model = model
+        self._is_set_up = False
 
     def _setup(self, viewer: "Viewer") -> None:
         super()._setup(viewer)
@@ -60,18 +61,18 @@ class MotionTab(ViewerControl):
         viewer.control_panel._layer_depth.value = False
         self._follow_nerfstudio()
         server.on_client_connect(lambda client: look_from_outside(client, SCALE))
-        self.model.shown = self.shown
+        self._is_set_up = True
         threading.Thread(target=self._run, daemon=True, name="dimo-motion-tab").start()
 
     @property
     def _decodes(self) -> bool:
-        return self.model.moment.phase.motion == "decoder"
+        return self.model.mover.decodes
 
     def shown(self, time: float) -> "tuple[Any, Gaussians] | None":
         """The latent and the posed Gaussians that are to be seen at a time; None while the decoder poses nothing."""
         from dimo_ns.viewer.draw import posed
 
-        if not self._decodes:
+        if not self._is_set_up or not self._decodes:
             return None
         shown = replace(self.state.shown(), time=time)
         return shown.z, posed(self.state.space, shown)
