@@ -139,7 +139,7 @@ class MotionTab(ViewerControl):
 
 def motion_tab(gui: Any) -> Any:
     """A tab beside nerfstudio's, where viser says which group those are in; else one in a group of its own."""
-    containers = getattr(gui, "_container_handle_from_id", {})
+    containers = getattr(gui, "_container_handle_from_uuid", None) or getattr(gui, "_container_handle_from_id", {})
     groups = (getattr(container, "_parent", None) for container in containers.values())
     group = next((group for group in groups if hasattr(group, "add_tab")), None)
     return (group or gui.add_tab_group()).add_tab("Motion")

@@ -63,9 +63,12 @@ def tab(model: DimoModel, viewer: Viewer):
 
 
 def test_it_is_a_tab_beside_nerfstudios_own(viewer: Viewer, tab):
-    containers = viewer.viser_server.gui._container_handle_from_id.values()
-    groups = [c._parent._labels for c in containers if hasattr(getattr(c, "_parent", None), "_labels")]
-    assert any({"Control", "Render", "Motion"} <= set(labels) for labels in groups)
+    gui = viewer.viser_server.gui
+    newer = hasattr(gui, "_container_handle_from_uuid")  # viser 1.x
+    containers = gui._container_handle_from_uuid if newer else gui._container_handle_from_id
+    groups = [c._parent for c in containers.values() if hasattr(getattr(c, "_parent", None), "add_tab")]
+    labels = [group._tab_labels if newer else group._labels for group in groups]
+    assert any({"Control", "Render", "Motion"} <= set(names) for names in labels)
     assert tab.state.space.source == viewer.log_filename.parent
 
 
