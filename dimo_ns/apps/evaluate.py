@@ -101,9 +101,9 @@ def evaluate(
             "scene was trained on."
         )
     figures: dict[str, Any] = {
-        "object": space.info.get("object"),
+        "object": space.info.object,
         "dataset_hash": dataset.hash,
-        "trained_on_this_dataset": space.info.get("dataset_hash") == dataset.hash,
+        "trained_on_this_dataset": space.info.dataset_hash == dataset.hash,
         "protocol": asdict(protocol),
         "skipped": {},
     }

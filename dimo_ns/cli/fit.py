@@ -47,7 +47,6 @@ def fit(
     from dimo_ns.files.output import complete
     from dimo_ns.runs import open_space
     from dimo_ns.space.file import FILE as SCENE
-    from dimo_ns.space.file import save_scene
 
     check_out(out, overwrite)
     space, dataset = open_space(scene), load(data, frames=frames)
@@ -74,7 +73,7 @@ def fit(
         if held_out:
             comparison_sheet(space, dataset, found, held_out, folder / "comparison.png")
         if adapted is not None:
-            save_scene(adapted.scene, adapted.info, folder / SCENE)
+            adapted.save(folder / SCENE)
 
     shown = report.get("held_out_views", {"best_training": found.best_training, **report["seen_views"]})
     where = "views that were not seen" if held_out else "the views that were seen"

@@ -12,7 +12,7 @@ from dimo_ns.cli import main
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.errors import DimoError
 from dimo_ns.reports.evaluation import evaluation_page
-from dimo_ns.space.file import FILE, save_scene
+from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import MotionSpace
 from tests.apps.photographed import photograph
 from tests.spaces import NAMES, some_space
@@ -62,7 +62,7 @@ def test_the_same_protocol_gives_the_same_figures(space: MotionSpace, dataset: D
 def test_pretrained_networks_find_a_spaces_own_renders_alike(space: MotionSpace, dataset: Dataset, tmp_path: Path):
     pytest.importorskip("transformers", reason="transformers is not installed")
     folders = save_networks(tmp_path)
-    save_scene(space.scene, space.info, tmp_path / FILE)
+    space.save(tmp_path / FILE)
     protocol, out = tmp_path / "protocol.yaml", tmp_path / "out"
     protocol.write_text("{samples: 0, interpolation_steps: 0, fit: false, repeats: 0}")
     command = ["evaluate", str(tmp_path), "--data", str(dataset.root), "--out", str(out), "--protocol", str(protocol)]
@@ -76,7 +76,8 @@ def test_pretrained_networks_find_a_spaces_own_renders_alike(space: MotionSpace,
 
 def test_another_objects_dataset_is_refused(space: MotionSpace, tmp_path: Path):
     other = some_space()
-    other.motions = tuple(replace(m, name=f"other_{m.name}") for m in other.motions)
+    renamed = tuple(replace(m, name=f"other_{m.name}") for m in other.motions)
+    other.info = replace(other.info, motions=renamed)
     with pytest.raises(DimoError, match="None of the scene's motions"):
         evaluate(space, photograph(other, tmp_path / "set"), QUICK, say=quiet)
 
@@ -102,7 +103,7 @@ def test_protocols_that_say_nothing_are_refused(text: str, complaint: str, tmp_p
 
 
 def test_the_command_writes_one_json_and_one_page(space: MotionSpace, dataset: Dataset, tmp_path: Path, capsys):
-    save_scene(space.scene, space.info, tmp_path / FILE)
+    space.save(tmp_path / FILE)
     (tmp_path / "p.yaml").write_text("samples: 4\ninterpolation_steps: 2\nfit: false\nrepeats: 1")
     command = ["evaluate", str(tmp_path), "--data", str(dataset.root), "--out", str(tmp_path / "e")]
     command += ["--protocol", str(tmp_path / "p.yaml")]

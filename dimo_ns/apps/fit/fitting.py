@@ -17,7 +17,7 @@ from dimo_ns.apps.fit.latent import FULL, MIDDLE, Say, fit_latent, observed, sco
 from dimo_ns.apps.fit.observations import Observations
 from dimo_ns.core.decoder import LowRankDecoder
 from dimo_ns.core.types import RigidTransforms
-from dimo_ns.data.dataset import Dataset, View
+from dimo_ns.data.dataset import Dataset, Motion, View
 from dimo_ns.errors import DimoError
 from dimo_ns.metrics.images import means, psnr, shots
 from dimo_ns.metrics.tracks import Truth
@@ -78,8 +78,9 @@ class Fit:
         name = self.clip.name
         while name in space.names:
             name += "_fitted"
-        entry = {"name": name, "prompt": name.replace("_", " "), "split": "train", "loop": self.clip.loop}
-        return fold(space, self.latent, self.change, entry)
+        times = tuple(frame / space.fps for frame in range(space.frames))
+        added = Motion(name, name.replace("_", " "), "train", self.clip.loop, times)
+        return fold(space, self.latent, self.change, added)
 
 
 def fit(
