@@ -35,6 +35,7 @@ def fit(
     """
     import json
     import sys
+    from dataclasses import asdict
 
     from rich.progress import Progress
 
@@ -58,9 +59,9 @@ def fit(
             lambda what, done: bar.update(task, description=what, completed=done),
         )  # fmt: skip
     held_out = [view for view in dataset.test_views if view.name not in seen.views]
-    report = found.report()
+    report = found.to_json()
     if held_out:
-        report["held_out_views"] = measure(space, dataset, found, held_out)
+        report["held_out_views"] = asdict(measure(space, dataset, found, held_out))
     adapted = found.adapted(space)
     report["scene"] = SCENE if adapted is not None else None
     write_clips(space, [found.clip], out, overwrite, {motion: {"fitted": True}})

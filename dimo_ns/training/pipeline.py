@@ -23,7 +23,7 @@ from dimo_ns.tracking.hull import hull_surface
 from dimo_ns.tracking.tree import frame_distances, silhouette_centres, spanning_tree, triangulate
 from dimo_ns.training import population as density
 from dimo_ns.training.datamanager import DimoDataManager, DimoDataManagerConfig, Request
-from dimo_ns.training.evaluation import evaluate
+from dimo_ns.training.evaluation import evaluate_model
 from dimo_ns.training.model import NEIGHBOURS, DimoModel, DimoModelConfig
 from dimo_ns.training.recipe import Moment
 from dimo_ns.training.sampling import draw_request, tree_position
@@ -124,9 +124,9 @@ class DimoPipeline(VanillaPipeline):
     def get_average_eval_image_metrics(
         self, step: int | None = None, output_path: Path | None = None, get_std: bool = False
     ) -> dict[str, Any]:
-        """All figures of `evaluate`: over all test views and frames, per motion and per view, with baselines."""
+        """All figures of `evaluate_model`: over all test views and frames, per motion and per view, with baselines."""
         self.eval()
-        figures = evaluate(self.model, self.datamanager, output_path)
+        figures = evaluate_model(self.model, self.datamanager, output_path)
         self.train()
         if step is not None:  # during training, for the event file, which holds single numbers
             return {name: value for name, value in figures.items() if isinstance(value, float)}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dimo_ns.apps.evaluate import Protocol, evaluate
+from dimo_ns.apps.evaluate import Protocol, evaluate_space
 from dimo_ns.cli import main
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.errors import DimoError
@@ -38,7 +38,7 @@ def quiet(text: str) -> None:
 def test_a_space_is_perfect_on_its_own_renders(space: MotionSpace, dataset: Dataset, tmp_path: Path):
     """What is left is the rounding to 8 bits, beyond 50 dB; tracks are those of the key points, which ride on
     themselves without error."""
-    figures = evaluate(space, dataset, QUICK, say=quiet)
+    figures = evaluate_space(space, dataset, QUICK, say=quiet)
     found = figures["reconstruction"]
     assert found["psnr"] > 50
     assert set(found["by_motion"]) == set(NAMES)
@@ -53,7 +53,7 @@ def test_a_space_is_perfect_on_its_own_renders(space: MotionSpace, dataset: Data
 
 
 def test_the_same_protocol_gives_the_same_figures(space: MotionSpace, dataset: Dataset):
-    first, second = (evaluate(space, dataset, replace(QUICK, repeats=0), say=quiet) for _ in range(2))
+    first, second = (evaluate_space(space, dataset, replace(QUICK, repeats=0), say=quiet) for _ in range(2))
     for figures in (first, second):
         del figures["samples"]["seconds"]
     assert first == second
@@ -79,7 +79,7 @@ def test_another_objects_dataset_is_refused(space: MotionSpace, tmp_path: Path):
     renamed = tuple(replace(m, name=f"other_{m.name}") for m in other.motions)
     other.info = replace(other.info, motions=renamed)
     with pytest.raises(DimoError, match="None of the scene's motions"):
-        evaluate(space, photograph(other, tmp_path / "set"), QUICK, say=quiet)
+        evaluate_space(space, photograph(other, tmp_path / "set"), QUICK, say=quiet)
 
 
 def test_the_protocol_that_is_shipped_is_the_default():

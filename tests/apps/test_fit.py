@@ -76,7 +76,7 @@ def test_a_training_motion_is_recovered_from_its_own_frames(space: MotionSpace, 
     before = {name: value.clone() for name, value in space.scene.state_dict().items()}
     found = fit(space, observe(dataset, "sit"))
     assert distance(space, found.clip.positions, space.trained_positions[space.index("sit")]) < 0.01
-    assert found.after["psnr"] > 45  # 8 bits
+    assert found.after.psnr > 45  # 8 bits
     assert found.best_training == "sit"
     assert not found.warnings
     after = space.scene.state_dict()
@@ -85,7 +85,7 @@ def test_a_training_motion_is_recovered_from_its_own_frames(space: MotionSpace, 
 
 
 def test_a_fit_is_at_least_as_good_as_the_best_training_motion_in_its_place(plain: Fit):
-    assert plain.after["psnr"] >= plain.before["psnr"] - 0.01
+    assert plain.after.psnr >= plain.before.psnr - 0.01
     assert plain.clip.latents is not None
     assert torch.equal(plain.clip.latents, plain.latent.expand(FRAMES, -1))
 
@@ -231,7 +231,7 @@ def test_a_moved_object_is_fitted_in_the_scenes_own_frame(space: MotionSpace, da
     assert found.alignment is not None
     assert found.best_training == "wave"
     assert distance(space, found.clip.positions, space.trained_positions[space.index("wave")]) < 0.05
-    assert found.after["psnr"] > 30
+    assert found.after.psnr > 30
     assert torch.equal(seen.viewmats, observe(dataset, "wave").viewmats)  # what was handed in is as it was
 
 
