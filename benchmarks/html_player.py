@@ -23,9 +23,11 @@ from dimo_ns.core.decoder import LowRankDecoder, MLPDecoder
 from dimo_ns.core.gaussians import CanonicalGaussians
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
+from dimo_ns.data.dataset import Motion
 from dimo_ns.draw import picture
 from dimo_ns.export.html import save_html
 from dimo_ns.export.html.pack import pack
+from dimo_ns.space.info import SceneInfo
 from dimo_ns.space.motion_space import MotionSpace
 from tests.export.browser import launched, open_page, pixels, psnr
 
@@ -55,8 +57,9 @@ def made_up(kind: str) -> MotionSpace:
         scene.latents.mu.normal_()
         for parameter in scene.decoder.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
-    info = {"object": kind, "motions": [{"name": f"motion_{i}"} for i in range(MOTIONS)], "frames": FRAMES, "fps": 8.0}
-    return MotionSpace(scene, info)
+    times = tuple(f / 8 for f in range(FRAMES))
+    motions = tuple(Motion(f"motion_{i}", "", "train", False, times) for i in range(MOTIONS))
+    return MotionSpace(scene, SceneInfo(motions, FRAMES, object=kind))
 
 
 def measure(name: str, space: MotionSpace, browser, folder: Path, compared: bool) -> None:

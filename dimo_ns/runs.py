@@ -5,7 +5,7 @@ is loaded, so that scenes open without it.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import yaml
 from dimo_ns.core.scene import Scene
 from dimo_ns.errors import DimoError, needs
 from dimo_ns.space.file import FILE, save_scene
+from dimo_ns.space.info import SceneInfo
 from dimo_ns.space.motion_space import MotionSpace
 
 if TYPE_CHECKING:
@@ -48,28 +49,28 @@ class Run:
         return model.scene
 
     @property
-    def info(self) -> dict[str, Any]:
-        """What is known of its scene, as scene.json has it; with the figures of its report, if that is as new."""
+    def info(self) -> SceneInfo:
+        """What is known of its scene; with the figures of its report, if that is as new."""
         manager = self.pipeline.datamanager
         dataset = manager.dataset
-        info = {
-            "object": dataset.object,
-            "prompt": dataset.prompt,
-            "licence": dataset.licence,
-            "motions": [asdict(motion) for motion in manager.motions],
-            "frames": dataset.frames,
-            "fps": dataset.fps,
-            "cameras": [asdict(view) | {"c2w": view.c2w.tolist()} for view in dataset.views],
-            "background": [1.0, 1.0, 1.0],
-            "dataset_hash": dataset.hash,
-            "method": self.config.method_name,
-            "step": self.step,
-            "seed": self.manifest["seed"],
-            "versions": self.manifest["versions"],
-        }
         report = self.folder / "report" / "metrics.json"
         metrics = json.loads(report.read_text()) if report.is_file() else {}
-        return info | {"metrics": metrics} if metrics.get("step") == self.step else info
+        return SceneInfo(
+            tuple(manager.motions),
+            dataset.frames,
+            dataset.fps,
+            object=dataset.object,
+            prompt=dataset.prompt,
+            licence=dataset.licence,
+            views=dataset.views,
+            background=(1.0, 1.0, 1.0),
+            dataset_hash=dataset.hash,
+            method=self.config.method_name,
+            step=self.step,
+            seed=self.manifest["seed"],
+            versions=self.manifest["versions"],
+            metrics=metrics if metrics.get("step") == self.step else None,
+        )
 
 
 def load_run(path: Path) -> Run:
@@ -110,4 +111,4 @@ def open_space(path: Path | str) -> MotionSpace:
 def export_scene(run: Path, out: Path | None = None) -> Path:
     """Write the scene of a run into the folder `out`, by default the run's own. Raises DimoError."""
     loaded = load_run(run)
-    return save_scene(loaded.scene, loaded.info, (out or loaded.folder) / FILE)
+    return save_scene(loaded.scene, loaded.info.to_json(), (out or loaded.folder) / FILE)

@@ -59,7 +59,7 @@ def write_clips(
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=out))
         try:
             write_latents(clips, partial / LATENTS)
-            described = {"object": space.info.get("object"), "clips": [describe(clip, about or {}) for clip in clips]}
+            described = {"object": space.info.object, "clips": [describe(clip, about or {}) for clip in clips]}
             (partial / INFO).write_text(json.dumps(described, indent=1, allow_nan=False) + "\n")
             write_video(space, clips[:VIDEO_CLIPS], partial / VIDEO)
             for name in (LATENTS, INFO, VIDEO):

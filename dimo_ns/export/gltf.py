@@ -48,7 +48,7 @@ def export_gltf(
     if path.suffix != ".glb":
         raise DimoError(f"A scene is written to a .glb file, and {path.name} is none.")
     check_unique([clip.name for clip in clips], "Two of the motions are named")
-    document = Document(space.info)
+    document = Document(space.info.licence)
     scene, rows = space.scene, opaque(space, min_opacity).cpu()
     keypoints = scene.keypoints.cpu().numpy()
     skin = document.skin(keypoints)
@@ -75,11 +75,11 @@ def export_gltf(
 class Document:
     """A glTF file in the making, and its binary part."""
 
-    def __init__(self, info: dict):
+    def __init__(self, licence: str | None):
         self.blob = bytearray()
         self.joints: list[int] = []
         self.file = gltf.GLTF2(
-            asset=gltf.Asset(version="2.0", generator="dimo_ns", copyright=info.get("licence") or None),
+            asset=gltf.Asset(version="2.0", generator="dimo_ns", copyright=licence or None),
             scene=0,
             extensionsUsed=[SPLATS, UNLIT],
             materials=[

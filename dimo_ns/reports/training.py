@@ -13,7 +13,7 @@ from dimo_ns.draw.orbit import grid, orbit, trained_motions
 from dimo_ns.draw.sheet import contact_sheet
 from dimo_ns.draw.tracks import tracks
 from dimo_ns.runs import Run, load_run
-from dimo_ns.training.evaluation import evaluate
+from dimo_ns.training.evaluation import evaluate_model
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2.5rem auto; padding: 0 1rem }
@@ -35,7 +35,7 @@ def write_report(path: Path) -> Path:
     scene, motions, frames = run.scene, model.motion_names, model.frame_count
     folder = run.folder / "report"
     folder.mkdir(exist_ok=True)
-    figures = evaluate(model, run.pipeline.datamanager)
+    figures = evaluate_model(model, run.pipeline.datamanager)
     figures |= {"method": run.config.method_name, "step": run.step, "seed": run.manifest["seed"]}
     (folder / "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
     with CONSOLE.status("Drawing the report"):

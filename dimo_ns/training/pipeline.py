@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dimo_ns.rasterize.render import render
 from dimo_ns.training.datamanager import DimoDataManager, DimoDataManagerConfig, Request
-from dimo_ns.training.evaluation import evaluate
+from dimo_ns.training.evaluation import evaluate_model
 from dimo_ns.training.model import DimoModel, DimoModelConfig
 from dimo_ns.training.objective import LESSONS, Terms, latent_terms, motion_terms, picture_terms
 from dimo_ns.training.optim import drop_moments, set_rates
@@ -101,9 +101,9 @@ class DimoPipeline(VanillaPipeline):
     def get_average_eval_image_metrics(
         self, step: int | None = None, output_path: Path | None = None, get_std: bool = False
     ) -> dict[str, Any]:
-        """All figures of `evaluate`: over all test views and frames, per motion and per view, with baselines."""
+        """All figures of `evaluate_model`: over all test views and frames, per motion and per view, with baselines."""
         self.eval()
-        figures = evaluate(self.model, self.datamanager, output_path)
+        figures = evaluate_model(self.model, self.datamanager, output_path)
         self.train()
         if step is not None:  # during training, for the event file, which holds single numbers
             return {name: value for name, value in figures.items() if isinstance(value, float)}

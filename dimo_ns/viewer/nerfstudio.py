@@ -5,7 +5,7 @@ Imported by every ns-* command: the rest of the viewer is imported when one is o
 import threading
 import time
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nerfstudio.viewer.viewer_elements import ViewerControl
@@ -34,6 +34,7 @@ class MotionTab(ViewerControl):
         super()._setup(viewer)
         from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO as SCALE
 
+        from dimo_ns.space.info import SceneInfo
         from dimo_ns.space.motion_space import MotionSpace
         from dimo_ns.viewer.overlays import Overlays
         from dimo_ns.viewer.panel import Panel
@@ -42,13 +43,13 @@ class MotionTab(ViewerControl):
 
         metadata, server = self.model.kwargs["metadata"], viewer.viser_server
         dataset = metadata["dataset"]
-        info = {
-            "object": dataset.object,
-            "motions": [asdict(motion) for motion in metadata["motions"]],
-            "frames": dataset.frames,
-            "fps": dataset.fps,
-            "dataset_hash": dataset.hash,
-        }
+        info = SceneInfo(
+            tuple(metadata["motions"]),
+            dataset.frames,
+            dataset.fps,
+            object=dataset.object,
+            dataset_hash=dataset.hash,
+        )
         self.state = State(MotionSpace(self.model.scene, info, viewer.log_filename.parent))
         self.state.select(self.model.motion.value)
         self.overlays = Overlays(server.scene, SCALE)

@@ -1,5 +1,6 @@
 """The page in a browser: it computes what the scene computes, obeys its controls, and asks no one for anything."""
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.spaces import DIM, FRAMES, KEYPOINTS, NAMES, some_space
+from tests.spaces import DIM, FRAMES, KEYPOINTS, NAMES, a_motion, some_space
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 
@@ -171,7 +172,7 @@ def test_a_scene_of_one_motion_has_nothing_to_blend_or_explore(browser: Browser,
     space = some_space()
     scene = space.scene
     scene.latents = type(scene.latents)(1, DIM)
-    info = {**space.info, "motions": [{"name": "walk", "loop": True}], "frames": frames}
+    info = replace(space.info, motions=(a_motion("walk", frames=frames, loop=True),), frames=frames)
     page = open_page(browser, save_html(MotionSpace(scene, info), tmp_path / "page.html"))
     assert not page.locator("#blending").is_visible()
     assert not page.locator("#exploring").is_visible()
@@ -200,10 +201,9 @@ def test_it_plays_at_once_and_asks_for_nothing_but_itself(browser: Browser, path
 def test_hostile_names_are_shown_and_not_run(browser: Browser, tmp_path: Path):
     space = some_space()
     hostile = "</script><script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>"
-    space.info |= {"object": hostile, "prompt": hostile, "licence": hostile}
-    for motion in space.info["motions"]:
-        motion["prompt"] = hostile
-    page = open_page(browser, save_html(MotionSpace(space.scene, space.info), tmp_path / "page.html"))
+    motions = tuple(replace(motion, prompt=hostile) for motion in space.motions)
+    info = replace(space.info, object=hostile, prompt=hostile, licence=hostile, motions=motions)
+    page = open_page(browser, save_html(MotionSpace(space.scene, info), tmp_path / "page.html"))
     assert page.evaluate("window.pwned === undefined")
     assert page.title() == f"{hostile}: {hostile}"
     for place in ("h1", "#prompt", "#caption"):

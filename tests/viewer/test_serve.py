@@ -9,7 +9,6 @@ import viser
 
 from dimo_ns import cli
 from dimo_ns.errors import DimoError
-from dimo_ns.space.file import save_scene
 from dimo_ns.viewer.serve import SceneViewer, free_port, is_loopback
 from tests.spaces import some_space
 
@@ -39,7 +38,7 @@ def test_places_where_nobody_can_listen_are_said(host: str, port: int):
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_opening_it_up_is_said_in_one_line(host: str, tmp_path, monkeypatch: pytest.MonkeyPatch, capsys):
     space = some_space()
-    save_scene(space.scene, space.info, tmp_path / "scene.safetensors")
+    space.save(tmp_path / "scene.safetensors")
 
     def interrupted(*_) -> None:
         raise KeyboardInterrupt

@@ -24,7 +24,6 @@ from dimo_ns.core.geometry import farthest_points
 from dimo_ns.core.skinning import NEIGHBOURS, skin, skinning_weights
 from dimo_ns.core.types import Gaussians, RigidTransforms, SkinningWeights
 from dimo_ns.errors import DimoError
-from dimo_ns.files.fields import Fields
 from dimo_ns.space.motion_space import MotionSpace
 
 Packed = dict[str, tuple[np.ndarray, dict[str, Any]]]
@@ -46,7 +45,6 @@ MAX_KEYPOINTS = 2**16
 def pack(space: MotionSpace, latents: dict[str, Float[Tensor, " d"]]) -> bytes:
     """The object of a space, and the motions of these latents by name. Raises DimoError if nothing of the object can be
     seen, or if a number is too large for the page."""
-    about = Fields(space.info, "scene.json")
     gaussians, skinning = visible(space)
     mu = torch.stack(list(latents.values()))
     motions = [space.motion(z[None])[0] for z in mu]
@@ -57,7 +55,9 @@ def pack(space: MotionSpace, latents: dict[str, Float[Tensor, " d"]]) -> bytes:
         entries[name] = {"type": array.dtype.name, "shape": array.shape, "start": start, **range_of}
         start += array.nbytes + -array.nbytes % 4
     header = {
-        **{key: about.text(key, "") for key in ("object", "prompt", "licence")},
+        "object": space.info.object or "",
+        "prompt": space.info.prompt or "",
+        "licence": space.info.licence or "",
         "frames": space.frames,
         "motions": [describe(space, name, z) for name, z in latents.items()],
         "arrays": entries,
