@@ -26,6 +26,7 @@ from dimo_ns.core.scene import Scene
 from dimo_ns.draw import picture
 from dimo_ns.export.html import save_html
 from dimo_ns.export.html.pack import pack
+from dimo_ns.rasterize.skinning import fused_blend
 from dimo_ns.space.motion_space import MotionSpace
 from tests.export.browser import launched, open_page, pixels, psnr
 
@@ -50,6 +51,7 @@ def made_up(kind: str) -> MotionSpace:
             torch.rand(GAUSSIANS, 3),
             torch.randn(GAUSSIANS, 4),
         ),
+        fused_blend,
     )
     with torch.no_grad():
         scene.latents.mu.normal_()

@@ -43,6 +43,11 @@ class Cameras:
         scale = self.Ks.new_tensor([size[1] / self.size[1], size[0] / self.size[0], 1.0])
         return replace(self, Ks=self.Ks * scale[:, None], size=size)
 
+    @property
+    def centres(self) -> Float[Tensor, "*c 3"]:
+        """Where the cameras stand, in the world."""
+        return -(self.viewmats[..., :3, :3].mT @ self.viewmats[..., :3, 3:]).squeeze(-1)
+
     def project(self, points: Float[Tensor, "*p n 3"]) -> Float[Tensor, "*q n 3"]:
         """Pixel x, y and depth of world points in one camera. Dimensions of the cameras stand before the points' last
         two: cameras [c] see points [n, 3] as [c, n, 3]."""
@@ -81,12 +86,13 @@ def from_fov(fovy_deg: Float[Tensor, "*b"], size: tuple[int, int]) -> Float[Tens
 
 def orbit(
     azimuth_deg: Float[Tensor, "*b"],
-    elevation_deg: Float[Tensor, "*b"],
+    elevation_deg: Float[Tensor, "*b"] | float,
     size: tuple[int, int],
     distance: float = DISTANCE,
     fovy_deg: float = FOVY_DEG,
 ) -> Cameras:
-    """Cameras on a sphere that look at the origin; see `orbit_c2w`."""
+    """Cameras on a sphere that look at the origin; see `orbit_c2w`. One elevation may serve all."""
+    elevation_deg = torch.as_tensor(elevation_deg).to(azimuth_deg).expand_as(azimuth_deg)
     viewmats = viewmats_from_c2w(orbit_c2w(azimuth_deg, elevation_deg, distance))
     return Cameras(viewmats, from_fov(torch.full_like(azimuth_deg, fovy_deg), size), size)
 

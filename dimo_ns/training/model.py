@@ -26,6 +26,7 @@ from dimo_ns.draw import trails
 from dimo_ns.errors import DimoError
 from dimo_ns.metrics.perceptual import Lpips
 from dimo_ns.rasterize import rasterization
+from dimo_ns.rasterize.skinning import fused_blend
 from dimo_ns.tracking.graph import DiffuseGradient, diffusion
 from dimo_ns.tracking.tree import Tree
 from dimo_ns.training.datamanager import Batch
@@ -89,6 +90,7 @@ class DimoModel(Model):
             torch.zeros(keypoints, 3),
             torch.ones(keypoints),
             CanonicalGaussians.blank(recipe.gaussians),
+            fused_blend,
         )
         uses_table = any(phase.motion == "table" for phase in recipe.phases)
         self.table = TrajectoryTable(motions, self.frame_count, keypoints) if uses_table else None

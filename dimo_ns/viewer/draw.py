@@ -9,7 +9,6 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from dimo_ns.core.cameras import orbit_c2w
-from dimo_ns.core.skinning import skinning_weights
 from dimo_ns.core.types import Gaussians, RigidTransforms
 from dimo_ns.draw import picture, trails
 from dimo_ns.space.motion_space import MotionSpace
@@ -78,7 +77,7 @@ def posed(space: MotionSpace, shown: Shown) -> Gaussians:
 def skinning_colours(space: MotionSpace) -> Float[Tensor, "n 3"]:
     """Of every Gaussian: those of the key points that carry it, by how much they do."""
     scene = space.scene
-    weights = skinning_weights(scene.gaussians.means, scene.keypoints, scene.log_radii, scene.neighbours)
+    weights = scene.skinning_weights()
     colours = torch.from_numpy(trails.colours(scene.keypoints)).to(weights.weights) / 255
     return (weights.weights[..., None] * colours[weights.indices]).sum(1)
 

@@ -105,3 +105,15 @@ def test_cameras_are_indexed_as_tensors_are():
     assert torch.equal(cameras[1].viewmats, cameras.viewmats[1])
     assert cameras[None].Ks.shape == (1, 3, 3, 3)
     assert torch.equal(cameras[torch.tensor([2, 0])].Ks, cameras.Ks[[2, 0]])
+
+
+def test_one_elevation_serves_all_azimuths():
+    azimuths = torch.tensor([0.0, 70.0, 200.0])
+    one, each = orbit(azimuths, 12.0, (40, 60)), orbit(azimuths, torch.full((3,), 12.0), (40, 60))
+    assert torch.equal(one.viewmats, each.viewmats)
+
+
+def test_centres_are_where_the_cameras_were_put():
+    azimuth, elevation = torch.linspace(0, 350, 8), torch.linspace(-60, 60, 8)
+    expected = orbit_c2w(azimuth, elevation, 2.0)[:, :3, 3]
+    torch.testing.assert_close(orbit(azimuth, elevation, (8, 8)).centres, expected)
