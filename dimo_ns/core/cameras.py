@@ -34,6 +34,10 @@ class Cameras:
         """Some of the cameras, as tensors are indexed; `None` adds a leading dimension."""
         return replace(self, viewmats=self.viewmats[index], Ks=self.Ks[index])
 
+    def expand(self, *shape: int) -> "Cameras":
+        """The cameras with these leading dimensions, as tensors are expanded: nothing is copied."""
+        return replace(self, viewmats=self.viewmats.expand(*shape, 4, 4), Ks=self.Ks.expand(*shape, 3, 3))
+
     def to(self, device: torch.device | str) -> "Cameras":
         """The same cameras on a device."""
         return replace(self, viewmats=self.viewmats.to(device), Ks=self.Ks.to(device))

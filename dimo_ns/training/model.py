@@ -14,6 +14,7 @@ from nerfstudio.viewer.viewer_elements import ViewerDropdown
 from torch import Tensor, nn
 
 from dimo_ns.core import losses
+from dimo_ns.core.cameras import Cameras as Pinholes
 from dimo_ns.core.cameras import viewmats_from_c2w
 from dimo_ns.core.decoder import LowRankDecoder, MLPDecoder
 from dimo_ns.core.gaussians import CanonicalGaussians
@@ -23,6 +24,7 @@ from dimo_ns.core.scene import Scene
 from dimo_ns.core.trajectories import TrajectoryTable
 from dimo_ns.core.types import Gaussians, RigidTransforms
 from dimo_ns.draw import trails
+from dimo_ns.draw.pictures import Picture
 from dimo_ns.errors import DimoError
 from dimo_ns.metrics.perceptual import Lpips
 from dimo_ns.rasterize import rasterization
@@ -418,16 +420,16 @@ class DimoModel(Model):
 
         def drawn(name: str) -> Tensor:
             image = (rgb * 255).round().byte().cpu().numpy()
-            seen = image, alpha[0, 0, ..., 0].cpu().numpy(), render[0, 0, ..., 3].cpu().numpy()
-            view = viewmat.cpu(), K.cpu()
+            surface = alpha[0, 0, ..., 0].cpu().numpy(), render[0, 0, ..., 3].cpu().numpy()
+            picture = Picture(image, *surface, Pinholes(viewmat.cpu(), K.cpu(), size))
             shades = trails.colours(self.canonical_points)
             if name == "keypoints":
                 places = self.positions(*at(torch.tensor([time])))[0]
-                image = trails.points_over(seen, places, shades, view)
+                image = trails.points_over(picture, places, shades)
             else:
                 chosen = trails.choose(self.canonical_points)
                 ways = self.positions(*at(trails.trail_times(time)))[:, chosen]
-                image = trails.trails_over(seen, ways, shades[chosen.cpu()], view)
+                image = trails.trails_over(picture, ways, shades[chosen.cpu()])
             return torch.tensor(image).to(rgb) / 255
 
         outputs = Outputs(rgb=rgb, alpha=alpha[0, 0], accumulation=alpha[0, 0], depth=render[0, 0, ..., 3:])
