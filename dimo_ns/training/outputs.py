@@ -13,6 +13,7 @@ from torch import Tensor
 from dimo_ns.core.cameras import Cameras, viewmats_from_c2w
 from dimo_ns.core.types import Gaussians
 from dimo_ns.draw import trails
+from dimo_ns.draw.pictures import Picture
 from dimo_ns.rasterize.render import render
 from dimo_ns.training.movers import Mover
 
@@ -65,15 +66,15 @@ def outputs_of(
 
     def drawn(name: str) -> Float[Tensor, "h w 3"]:
         image = (rgb * 255).round().byte().cpu().numpy()
-        picture = image, alpha[..., 0].cpu().numpy(), depth[..., 0].cpu().numpy()
-        view, shades = (seen_by.viewmats.cpu(), seen_by.Ks.cpu()), trails.colours(mover.points)
+        picture = Picture(image, alpha[..., 0].cpu().numpy(), depth[..., 0].cpu().numpy(), seen_by.to("cpu"))
+        shades = trails.colours(mover.points)
         if name == "keypoints":
             places = mover.positions(*at(torch.tensor([time])))[0]
-            image = trails.points_over(picture, places, shades, view)
+            image = trails.points_over(picture, places, shades)
         else:
             chosen = trails.choose(mover.points)
             ways = mover.positions(*at(trails.trail_times(time)))[:, chosen]
-            image = trails.trails_over(picture, ways, shades[chosen.cpu()], view)
+            image = trails.trails_over(picture, ways, shades[chosen.cpu()])
         return torch.tensor(image).to(rgb) / 255
 
     outputs = Outputs(rgb=rgb, alpha=alpha, accumulation=alpha, depth=depth)

@@ -14,8 +14,8 @@ pytest.importorskip("playwright", reason="playwright is not installed")
 
 from playwright.sync_api import Browser, Page
 
-from dimo_ns.core.cameras import project
-from dimo_ns.draw import picture
+from dimo_ns.core.cameras import Cameras, orbit, project
+from dimo_ns.draw.pictures import take_pictures
 from dimo_ns.export.html import save_html
 from dimo_ns.rasterize import rasterization
 from dimo_ns.space.motion_space import MotionSpace
@@ -69,7 +69,7 @@ def page(shared: Page) -> Page:
 
 
 def cameras(*azimuths: float) -> torch.Tensor:
-    return picture.orbit(torch.tensor(azimuths), 20.0)
+    return orbit(torch.tensor(azimuths), 20.0, (SIZE, SIZE)).viewmats
 
 
 def look(page: Page, viewmat: torch.Tensor) -> None:
@@ -131,8 +131,8 @@ def test_pictures_are_the_renderers(page: Page, space: MotionSpace, unpacked: Un
                     (unpacked.carry(unpacked.decode(z, torch.tensor([t]))), 45),
                     (space.scene.pose(z, torch.tensor([t])), 38),
                 ):
-                    (expected,), _, _ = picture.render(posed, viewmat[None], torch.tensor([K]), (SIZE, SIZE))
-                    assert psnr(drawn, expected) > least
+                    (expected,) = take_pictures(posed, Cameras(viewmat[None], torch.tensor([K]), (SIZE, SIZE)))
+                    assert psnr(drawn, expected.image) > least
 
 
 def test_a_cycle_goes_back_to_its_start_between_the_last_frame_and_the_first(page: Page):

@@ -70,7 +70,7 @@ def test_every_output_is_an_image_of_the_cameras_size(model: DimoModel):
 def test_trajectories_show_the_way_to_the_time_of_the_camera(model: DimoModel, monkeypatch: pytest.MonkeyPatch):
     seen = {}
     monkeypatch.setattr(
-        trails, "trails_over", lambda render, positions, *_: (seen.update(positions=positions), render[0])[1]
+        trails, "trails_over", lambda picture, positions, *_: (seen.update(positions=positions), picture.image)[1]
     )
     outputs = model.get_outputs_for_camera(camera(0.75, motion_id=torch.tensor([[1]])))
     assert not seen  # nothing is drawn until it is asked for
