@@ -13,10 +13,11 @@ import viser
 
 from dimo_ns.apps.language import Projector, load_projector
 from dimo_ns.apps.language.file import FILE as PROJECTOR
+from dimo_ns.core.latent_axes import REACH
 from dimo_ns.errors import DimoError
 from dimo_ns.viewer.draw import latent_map
 from dimo_ns.viewer.overlays import Overlays
-from dimo_ns.viewer.state import LAYERS, REACH, Layer, State
+from dimo_ns.viewer.state import LAYERS, Layer, State
 
 SELDOM = 0.1
 """Seconds at least between two pictures of the map, and between two moves of the slider of frames."""

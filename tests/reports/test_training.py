@@ -14,7 +14,6 @@ from dimo_ns.config import dimo_laptop
 from dimo_ns.core.cameras import project
 from dimo_ns.draw import orbit, picture, trails
 from dimo_ns.draw.curves import read_scalars
-from dimo_ns.draw.latent_map import principal
 from dimo_ns.draw.sheet import crop
 from dimo_ns.errors import DimoError
 from dimo_ns.reports.training import write_report
@@ -114,16 +113,6 @@ def test_crop_keeps_all_that_is_drawn():
     images[1, 60, 10] = 0
     assert crop([images]) == (27, 64, 7, 63)
     assert crop([np.full((1, 8, 9, 3), 255, np.uint8)]) == (0, 8, 0, 9)
-
-
-def test_principal_axes_of_a_plane_and_of_a_single_motion():
-    """Points that lie in a plane keep their distances on the map; a single one is in its middle."""
-    plane, _ = torch.linalg.qr(torch.randn(8, 2, generator=torch.Generator().manual_seed(0)))
-    flat_points = torch.randn(6, 2, generator=torch.Generator().manual_seed(1))
-    places, shares, _ = principal(flat_points @ plane.T + 3)
-    torch.testing.assert_close(torch.cdist(places, places), torch.cdist(flat_points, flat_points), atol=1e-4, rtol=0)
-    assert float(shares.sum()) == pytest.approx(1.0)
-    assert principal(torch.ones(1, 8))[0].tolist() == [[0.0, 0.0]]
 
 
 def test_times_play_a_motion_from_its_first_frame_to_its_last():
