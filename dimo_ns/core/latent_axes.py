@@ -56,8 +56,8 @@ class LatentAxes:
 
 @dataclass(frozen=True, eq=False)
 class LatentMap:
-    """The motions on a plane through latent space. The map holds all of them and a standard deviation around them; a place
-    on it is (x, y), from (0, 0) at its lower left to (1, 1)."""
+    """The motions on a plane through latent space. The map holds all of them and a standard deviation around them; a
+    place on it is (x, y), from (0, 0) at its lower left to (1, 1)."""
 
     mu: Float[Tensor, "m d"]
     centre: Float[Tensor, " d"]
