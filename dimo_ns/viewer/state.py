@@ -55,6 +55,8 @@ class Shown:
 
     version: int
     z: Float[Tensor, " d"]
+    words: str
+    """What the latent is: a motion's name, a blend, how far from there."""
     time: float
     """In [0, 1), as the decoder takes it."""
     look: Look
@@ -106,6 +108,14 @@ class State:
             return self.axes.shifted(base, base.new_tensor(self.sigmas))
 
     @property
+    def words(self) -> str:
+        """What the latent that is shown is."""
+        a, b, share = self.blend
+        chosen = self.motion or (f"{1 - share:.0%} {a}, {share:.0%} {b}" if share else "a new motion")
+        moved = (f"axis {i + 1} {sigma:+g} σ" for i, sigma in enumerate(self.sigmas) if sigma)
+        return ", ".join([chosen, *moved])
+
+    @property
     def time(self) -> float:
         """For the decoder: a motion is not known beyond its last frame, and waits there until it begins again."""
         return min(self.phase, (self.space.frames - 1) / self.space.frames)
@@ -116,7 +126,7 @@ class State:
 
     def shown(self) -> Shown:
         with self.changed:
-            return Shown(self.version, self.latent, self.time, self.look)
+            return Shown(self.version, self.latent, self.words, self.time, self.look)
 
     def latent_of(self, name: str) -> Float[Tensor, " d"]:
         """Raises DimoError."""
@@ -210,9 +220,10 @@ class State:
         with self._change():
             self.look = replace(self.look, **look)
 
-    def save(self, name: str) -> Path:
-        """Writes the latent that is shown, its video and its trajectory, to a folder of that name beside the scene, and
-        adds it to the names. Raises DimoError for names that are taken or are none, or if it cannot be written."""
+    def save(self, name: str, shown: Shown | None = None) -> Path:
+        """Writes the latent that is shown, or was shown then, with its video and its trajectory to a folder of that name
+        beside the scene, adds it to the names and shows it. Raises DimoError for names that are taken or are none, or if
+        it cannot be written."""
         name = name.strip()
         if not NAME.fullmatch(name) or name != name.rstrip("."):
             raise DimoError(f"'{name}' is no name for a motion; expected up to 64 letters, digits, spaces, - or _.")
@@ -220,7 +231,7 @@ class State:
             raise DimoError(f"There is a motion '{name}' already; choose another name.")
         if self.space.source is None:
             raise DimoError("This scene was not read from a folder: there is no place to save beside it.")
-        z, out = self.latent.clone(), self.space.source / SAVED / name
+        z, out = (shown or self.shown()).z.clone(), self.space.source / SAVED / name
         clip = self.space.clip(name, z)
         write_clips(self.space, [clip], out)
         save_trajectories(self.space, [clip], out / FILE)
