@@ -129,7 +129,6 @@ def latent_map(state: State) -> Image.Image:
     width, height = MAP_SIZE
     image = Image.new("RGB", MAP_SIZE, "white")
     pen = ImageDraw.Draw(image)
-    low, high = np.array(state.bounds).T
 
     def to_pixel(place: Float[np.ndarray, " 2"]) -> tuple[float, float]:
         return 1 + float(place[0]) * (width - 3), 1 + (1 - float(place[1])) * (height - 3)
@@ -137,7 +136,7 @@ def latent_map(state: State) -> Image.Image:
     here = np.clip(to_pixel(np.array(state.place)), 10, np.array(MAP_SIZE) - 11)
     pen.line([(here[0], 0), (here[0], height)], fill=style.RULE, width=2)
     pen.line([(0, here[1]), (width, here[1])], fill=style.RULE, width=2)
-    dots = [to_pixel(place) for place in (state.places.cpu().numpy() - low) / np.maximum(high - low, 1e-9)]
+    dots = [to_pixel(place) for place in state.map.places.cpu().numpy()]
     for i, dot in enumerate(dots):
         pen.circle(dot, 7, fill=style.PALETTE[i % len(style.PALETTE)], outline="white", width=1)
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in dots]

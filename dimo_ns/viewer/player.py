@@ -62,6 +62,8 @@ class Player(threading.Thread):
         """Pictures and poses that were sent so far."""
         self.seconds_per_pixel = 1e-7
         self._stopped = self._woken = False
+        self._settled = -1
+        """The version at which everything was done last."""
         warnings.filterwarnings("ignore", "Queued a .* on a closed connection")  # of a browser that has just left
 
     def stop(self) -> None:
@@ -74,6 +76,12 @@ class Player(threading.Thread):
         with self.state.changed:
             self._woken = True
             self.state.changed.notify_all()
+
+    def settled(self, seconds: float) -> bool:
+        """Waits until every browser has been sent, in full, what there is to see, and the controls say what is; False
+        if that takes longer."""
+        with self.state.changed:
+            return self.state.changed.wait_for(lambda: self._settled == self.state.version and not self._woken, seconds)
 
     def run(self) -> None:
         self._warm_up()
@@ -101,6 +109,9 @@ class Player(threading.Thread):
                     self._guard(self.panel.follow)
                 with self.state.changed:
                     if not (self._woken or self._stopped or self.state.version != version):
+                        if len(ready) == len(self.watchers) and not (blurred or behind):
+                            self._settled = version
+                            self.state.changed.notify_all()
                         self.state.changed.wait(REST / 4 if blurred or behind else None)
                 if not (clients and playing):
                     last = time.monotonic()

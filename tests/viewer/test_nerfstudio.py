@@ -111,6 +111,9 @@ def test_nerfstudios_own_controls_and_the_panel_go_together(viewer: Viewer, mode
         until(lambda: tab.state.motion == MOTIONS[1])
         tab.state.select(MOTIONS[0])
         until(lambda: model.motion.value == MOTIONS[0])
+        for name in (MOTIONS[1], MOTIONS[0]):  # there and back, by nerfstudio's control alone
+            model.motion.value = name
+            until(lambda name=name: tab.state.motion == name)
         tab.state.play(True)
         until(lambda: viewer.control_panel.time not in (0.0, 0.5))
         tab.state.play(False)

@@ -10,7 +10,6 @@ a page: it leaves the trajectories of the motions, which the page blends.
 """
 
 import json
-import math
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from dimo_ns.core.decoder import LowRankDecoder
 from dimo_ns.core.geometry import farthest_points
+from dimo_ns.core.latent_axes import AXES, REACH, LatentAxes, LatentMap
 from dimo_ns.core.scene import Scene
 from dimo_ns.core.skinning import NEIGHBOURS, skin
 from dimo_ns.core.types import Gaussians, RigidTransforms, SkinningWeights
@@ -36,7 +36,6 @@ SCALES = (1e-7, 1e7)
 """World units; far below what a pixel shows, and far above."""
 OPAQUE, OUTLINE_SAMPLE, OUTLINE_DIRECTIONS = 0.3, 2000, 64
 """Gaussians that the first picture has to show; how many of them are followed, and looked at from how many sides."""
-PLANE_STEPS, PLANE_RATE = 100, 0.05
 TRAILS = 64
 """Key points that leave a trail."""
 MAX_KEYPOINTS = 2**16
@@ -60,6 +59,7 @@ def pack(space: MotionSpace, latents: dict[str, Float[Tensor, " d"]]) -> bytes:
         "prompt": space.info.prompt or "",
         "licence": space.info.licence or "",
         "frames": space.frames,
+        "sliders": {"axes": AXES, "reach": REACH},
         "motions": [describe(space, name, z) for name, z in latents.items()],
         "arrays": entries,
     }
@@ -119,41 +119,18 @@ def pack_decoder(space: MotionSpace, motions: list[RigidTransforms]) -> Packed:
 
 
 def pack_latents(space: MotionSpace, mu: Float[Tensor, "m d"]) -> Packed:
-    """The latents of these motions, their map, and the principal axes of all that the space was trained on, the longest
-    first: `sigmas` are the standard deviations along them."""
-    centre = space.mu.mean(0)
-    _, lengths, axes = torch.linalg.svd(space.mu - centre, full_matrices=False)
-    kept = lengths > 1e-3 * lengths.max()
-    axes, lengths = axes[kept], lengths[kept]
-    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()  # the same on every machine
+    """The latents of these motions, and of the space their principal axes and its map (core/latent_axes.py). A space of
+    one motion has no axes to explore: what its posterior leaves open is noise."""
+    axes, where = LatentAxes.of(space.scene.latents), LatentMap.of(space.scene.latents)
+    count = len(axes.sigmas) if len(space.mu) > 1 else 0
     return {
         "mu": numbers(mu),
-        "centre": numbers(centre),
-        "plane": numbers(spread_plane(mu - centre, axes)),
-        "axes": numbers(axes),
-        "sigmas": numbers(lengths / math.sqrt(max(len(space.mu) - 1, 1))),
+        "centre": numbers(axes.centre),
+        "axes": numbers(axes.axes[:count]),
+        "sigmas": numbers(axes.sigmas[:count]),
+        "plane": numbers(where.plane),
+        "edges": numbers(torch.stack([where.low, where.high])),
     }
-
-
-def spread_plane(points: Float[Tensor, "m d"], axes: Float[Tensor, "a d"]) -> Float[Tensor, "two d"]:
-    """Two orthonormal directions, among those that the axes span, in which no two points fall together: the sum of the
-    logarithms of all distances is greatest. The latents of many motions vary alike along many axes, and on the first
-    two alone most of them would lie in one heap. Fewer than two axes have no plane."""
-    if len(axes) < 2:
-        return axes[:0]
-    places = (points @ axes.T).double()
-    first, second = torch.triu_indices(len(places), len(places), 1)
-    apart = places[first] - places[second]
-    frame = torch.eye(len(axes), 2, dtype=torch.float64, device=places.device, requires_grad=True)
-    optimizer = torch.optim.Adam([frame], PLANE_RATE)
-    with torch.enable_grad():
-        for _ in range(PLANE_STEPS):
-            optimizer.zero_grad()
-            (-(apart @ torch.linalg.qr(frame).Q).square().sum(-1).clamp(min=1e-12).log().sum()).backward()
-            optimizer.step()
-    found = torch.linalg.qr(frame.detach()).Q
-    along = torch.linalg.svd(places @ found, full_matrices=False).Vh  # the longer side lies across the map
-    return (along @ found.T).float() @ axes
 
 
 def outline(
