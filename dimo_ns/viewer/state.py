@@ -20,7 +20,6 @@ from dimo_ns.apps.clips import write_clips
 from dimo_ns.apps.language import Projector
 from dimo_ns.apps.sample import sample
 from dimo_ns.errors import DimoError
-from dimo_ns.export.trajectories import FILE, save_trajectories
 from dimo_ns.space.latent_files import read_latents
 from dimo_ns.space.motion_space import MotionSpace
 
@@ -252,7 +251,6 @@ class State:
         z, out = self.latent.clone(), self.space.source / SAVED / name
         clip = self.space.clip(name, z)
         write_clips(self.space, [clip], out)
-        save_trajectories(self.space, [clip], out / FILE)
         with self._change():
             self.saved[name] = z
             self._set(z, name)

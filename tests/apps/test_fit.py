@@ -1,5 +1,6 @@
 """Motions are found again in pictures whose truth is known: they are renders of the same scene, or of a changed one."""
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -334,3 +335,24 @@ def test_the_command_writes_the_motion_its_figures_and_the_adapted_scene(
         main(command)
     assert stopped.value.code == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_a_fit_whose_video_cannot_be_written_leaves_nothing_in_the_way_of_the_next_call(
+    space: MotionSpace, dataset: Dataset, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+):
+    save_scene(space.scene, space.info, tmp_path / "scene" / FILE)
+    out = tmp_path / "out" / "swing"
+    command = ["fit", str(tmp_path / "scene"), "--data", str(dataset.root), "--motion", "swing", "-o", str(out)]
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dimo_ns.apps.fit.output.comparison_video", full)
+        with pytest.raises(SystemExit) as stopped:
+            main(command)
+    assert stopped.value.code == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+    main(command)
+    assert "comparison.mp4" in {path.name for path in out.iterdir()}
