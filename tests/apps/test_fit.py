@@ -15,6 +15,7 @@ from dimo_ns.apps.fit.adapt import differences
 from dimo_ns.apps.fit.align import align
 from dimo_ns.apps.fit.change import fold, project, raw_poses
 from dimo_ns.apps.fit.observations import render
+from dimo_ns.apps.fit.output import write_fit
 from dimo_ns.cli import main
 from dimo_ns.core.geometry import quat_to_matrix
 from dimo_ns.core.types import RigidTransforms
@@ -338,21 +339,17 @@ def test_the_command_writes_the_motion_its_figures_and_the_adapted_scene(
 
 
 def test_a_fit_whose_video_cannot_be_written_leaves_nothing_in_the_way_of_the_next_call(
-    space: MotionSpace, dataset: Dataset, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+    space: MotionSpace, dataset: Dataset, plain: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    save_scene(space.scene, space.info, tmp_path / "scene" / FILE)
-    out = tmp_path / "out" / "swing"
-    command = ["fit", str(tmp_path / "scene"), "--data", str(dataset.root), "--motion", "swing", "-o", str(out)]
-
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    seen = observe(dataset, "swing", ["view_00"])
     with monkeypatch.context() as patch:
         patch.setattr("dimo_ns.apps.fit.output.comparison_video", full)
-        with pytest.raises(SystemExit) as stopped:
-            main(command)
-    assert stopped.value.code == 2
-    assert "No space left on device" in capsys.readouterr().err
-    assert list((tmp_path / "out").iterdir()) == []
-    main(command)
-    assert "comparison.mp4" in {path.name for path in out.iterdir()}
+        with pytest.raises(DimoError, match=r"The fit could not be written to .*No space left on device"):
+            write_fit(space, dataset, seen, plain, tmp_path / "swing")
+    assert list(tmp_path.iterdir()) == []  # though its clips and figures were there before the video was begun
+    report = write_fit(space, dataset, seen, plain, tmp_path / "swing")
+    assert json.loads((tmp_path / "swing" / "fit.json").read_text()) == report
+    assert (tmp_path / "swing" / "comparison.mp4").stat().st_size > 0
