@@ -8,8 +8,6 @@
 World right-handed, z-up; c2w is OpenGL camera-to-world; pixel centres at +0.5. `load` opens headers, never pixels.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

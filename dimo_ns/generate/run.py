@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import av
 import numpy as np
@@ -45,6 +45,7 @@ PATIENCE_S = 1.0
 """Between looks at what other processes are at."""
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Is told of every step, and may raise KeyboardInterrupt: nothing is lost by it but the item at hand."""
 
@@ -59,6 +60,7 @@ class Quiet:
     def step(self, done: int, total: int) -> None: ...
 
 
+@runtime_checkable
 class VideoMaker(Protocol):
     about: dict[str, Any]
     """All that its videos depend on, beside the arguments."""
@@ -71,6 +73,7 @@ class VideoMaker(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
 class Looker(Protocol):
     """Says how much a clip's object looks like the picture: 1 if it is the same."""
 
@@ -79,6 +82,7 @@ class Looker(Protocol):
     def __call__(self, frames: Rgba) -> float: ...
 
 
+@runtime_checkable
 class ViewMaker(Protocol):
     about: dict[str, Any]
     azimuths_deg: tuple[float, ...]
