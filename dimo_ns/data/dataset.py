@@ -1,7 +1,5 @@
 """What a dataset is, whatever its layout on disk: views, motions, and where each frame lies."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -11,8 +11,6 @@ is applied to the header, masks without pickles. A picture's alpha is
 In cases 2 and 3 the picture is taken as the object over white, and the white is taken out of the colours again.
 """
 
-from __future__ import annotations
-
 import struct
 import zlib
 from collections.abc import Iterator, Sequence

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 FLUSHES = 8
-"""At a time: a disk commits many flushes together."""
+"""How many go on at a time: a disk commits many together."""
 
 
 def place(made: Mapping[Path, Path]) -> None:

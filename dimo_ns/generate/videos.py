@@ -14,7 +14,7 @@ from dimo_ns.generate.makers import VideoMaker
 from dimo_ns.generate.prompts import NEGATIVE, MotionPrompt
 
 VERSION = 1
-"""Of what the stages compute: another one makes everything anew."""
+"""The version of what the stages compute: another one makes everything anew."""
 FILE = "video.mp4"
 
 
