@@ -6,6 +6,8 @@ files that the operating system caches). Frames are drawn at random, so keeping 
 latest and costs nothing.
 """
 
+from __future__ import annotations
+
 import os
 import threading
 from collections import deque
@@ -127,7 +129,7 @@ class FrameStore:
                 raise DimoError(f"The dataset {self.dataset.root} has no frame {key.frame} of {name}.")
         return keys, (views.shape[0], views.shape[1])
 
-    def _pool(self, keys: Sequence[Key], size: tuple[int, int] | None) -> "_Pool":
+    def _pool(self, keys: Sequence[Key], size: tuple[int, int] | None) -> _Pool:
         """The pool of this size; where the budget is used up, the pools that were not used for longest make room."""
         views = {key.view: self.views[key.view] for key in keys}.values()
         sizes = {(v.h, v.w) for v in views}
@@ -146,7 +148,7 @@ class FrameStore:
         self._pools[h, w] = pool
         return pool
 
-    def _start(self, pool: "_Pool", keys: Sequence[Key]) -> list[tuple["_Pool", Key]]:
+    def _start(self, pool: _Pool, keys: Sequence[Key]) -> list[tuple[_Pool, Key]]:
         """Starts one job for each image, or for each video, that is not under way already."""
         fresh = [key for key in dict.fromkeys(keys) if (pool, key) not in self._pending]
         jobs: dict[tuple, list[Key]] = {}
@@ -158,7 +160,7 @@ class FrameStore:
             self._pending |= {(pool, key): future for key in job}
         return [(pool, key) for key in fresh]
 
-    def _decode(self, pool: "_Pool", keys: Sequence[Key]) -> dict[Key, Rgba]:
+    def _decode(self, pool: _Pool, keys: Sequence[Key]) -> dict[Key, Rgba]:
         """Runs in a worker: one image, or frames of one video, whose other frames are kept too while there is room."""
         first = self._source(keys[0])
         if first.video_frame is None:
@@ -246,7 +248,7 @@ def premultiplied(rgba: Rgba, size: tuple[int, int] | None = None) -> Rgba:
 
 @njit(nogil=True, cache=True)
 def _area_mean(rgba, h, w):
-    """The mean over areas in whole numbers, in units of 1/h x 1/w of a pixel, so that it is exact for any ratio."""
+    """In whole numbers, in units of 1/h x 1/w of a pixel, so that it is exact for any ratio."""
     rows, columns = rgba.shape[0], rgba.shape[1]
     area = rows * columns
     out = np.empty((h, w, 4), np.uint8)
