@@ -22,6 +22,19 @@ def exit_on_error() -> Iterator[None]:
         raise SystemExit(130) from error
 
 
+@contextmanager
+def needs(extra: str, what: str) -> Iterator[None]:
+    """Say what is to be installed where a package is missing: around imports, or as a decorator. Raises DimoError."""
+    try:
+        yield
+    except ImportError as error:
+        if (error.name or "").split(".")[0] == "dimo_ns":
+            raise
+        raise DimoError(
+            f"{what} needs the extra '{extra}' ({first_line(error)}); get it with: pip install 'dimo-ns[{extra}]'"
+        ) from error
+
+
 def first_line(error: Exception) -> str:
     """The first line of what a library says, to be quoted within a sentence."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

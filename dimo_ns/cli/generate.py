@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dimo_ns.cli.commands import Out, Positional, choice, say, say_dataset
+from dimo_ns.errors import needs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,6 +22,7 @@ def with_run(args: list[str]) -> list[str]:
     return ["generate", "run", *args[1:]] if is_image else args
 
 
+@needs("generate", "dimo generate")
 def generate_run(
     image: Positional[Path],
     out: Out,
@@ -102,6 +104,7 @@ def generate_run(
             say_dataset(generation.write_dataset(out, subject or image.stem, subject))
 
 
+@needs("generate", "dimo generate prompts")
 def generate_prompts(
     out: Out,
     image: Path | None = None,
@@ -148,6 +151,7 @@ def generate_prompts(
     say(*(f"note: {remark}" for remark in remarks(words, len(made))), f"{out}: {len(made)} motions")
 
 
+@needs("generate", "dimo generate doctor")
 def generate_doctor(
     preset: str | None = None, weights: Path | None = None, multiview_weights: Path | None = None
 ) -> None:
@@ -185,6 +189,7 @@ def generate_doctor(
         raise DimoError(f"The preset '{used.name}' cannot run here yet: {', '.join(missing)}.")
 
 
+@needs("generate", "dimo data from-videos")
 def data_from_videos(
     source: Positional[Path],
     out: Positional[Path],

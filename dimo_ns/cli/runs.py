@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from dimo_ns.cli.commands import Out, Positional, say
+from dimo_ns.errors import needs
 
 
+@needs("train", "dimo demo")
 def demo(out: Out = Path("demo")) -> None:
     """Train on the sample dataset, without a GPU too, and export pictures, a video and a page to play with.
 
@@ -16,6 +18,7 @@ def demo(out: Out = Path("demo")) -> None:
     dimo_ns.demo.run(out, say)
 
 
+@needs("train", "dimo report")
 def report(run: Positional[Path]) -> None:
     """Write the report of a training run: what it was, how long it took, how good it became.
 

@@ -1,4 +1,5 @@
-"""What a generation would do: how much of it is there already, how long the rest takes, and whether the disk is large enough.
+"""What a generation would do: how much of it is there already, how long the rest takes, and whether the disk is large
+enough.
 
 Times are computed from operations, at 40 % of a GPU's peak in 16 bits; nothing here was measured.
 """

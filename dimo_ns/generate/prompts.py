@@ -136,8 +136,8 @@ def words(label: str) -> list[str]:
 
 
 def tokens(label: str) -> int:
-    """The number of tokens, at least as many as a usual word piece tokenizer makes of it: one for every six letters of a word or fewer, one
-    for each other sign, and two at the ends."""
+    """The number of tokens, at least as many as a usual word piece tokenizer makes of it: one for every six letters of
+    a word or fewer, one for each other sign, and two at the ends."""
     return 2 + sum(-(-len(piece) // 6) for piece in re.findall(r"\w+|[^\w\s]", label))
 
 

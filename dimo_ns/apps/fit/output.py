@@ -7,6 +7,7 @@ scene.safetensors, scene.json                                   the scene with t
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from dimo_ns.apps.fit.observations import Observations
 from dimo_ns.apps.fit.pictures import comparison_sheet, comparison_video
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.files.output import check_free, complete
-from dimo_ns.space.file import FILE, save_scene
+from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import MotionSpace
 
 FIT, VIDEO, SHEET = "fit.json", "comparison.mp4", "comparison.png"
@@ -35,9 +36,9 @@ def write_fit(
     `overwrite` is given, or cannot be written."""
     check_free(out, overwrite=overwrite)
     held_out = [view for view in dataset.test_views if view.name not in observations.views]
-    report, adapted = found.report(), found.adapted(space)
+    report, adapted = found.to_json(), found.adapted(space)
     if held_out:
-        report["held_out_views"] = measure(space, dataset, found, held_out)
+        report["held_out_views"] = asdict(measure(space, dataset, found, held_out))
     report["scene"] = None if adapted is None else FILE
     names = [*FILES, FIT, VIDEO, *([SHEET] if held_out else [])]
     names += [] if adapted is None else [FILE, str(Path(FILE).with_suffix(".json"))]
@@ -48,7 +49,7 @@ def write_fit(
         if held_out:
             comparison_sheet(space, dataset, found, held_out, folder / SHEET)
         if adapted is not None:
-            save_scene(adapted.scene, adapted.info, folder / FILE)
+            adapted.save(folder / FILE)
     return report
 
 

@@ -42,8 +42,8 @@ class Condition:
 
 
 def camera_vectors(azimuths_deg: Sequence[float], elevations_deg: Sequence[float]) -> Float[Tensor, "v 1280"]:
-    """A vector for each view but the first, relative to the first, the input's: augmentation, polar angle (90 degrees at
-    the input's elevation, less above it) and azimuth, in radians in [0, 2 pi), each as cosines and sines."""
+    """A vector for each view but the first, relative to the first, the input's: augmentation, polar angle (90 degrees
+    at the input's elevation, less above it) and azimuth, in radians in [0, 2 pi), each as cosines and sines."""
     azimuths, elevations = (torch.tensor(a, dtype=torch.float64) for a in (azimuths_deg, elevations_deg))
     azimuth = torch.deg2rad(azimuths[1:] - azimuths[0]) % (2 * torch.pi)
     polar = (torch.pi / 2 - torch.deg2rad(elevations[1:] - elevations[0])) % (2 * torch.pi)

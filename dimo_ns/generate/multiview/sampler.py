@@ -49,7 +49,8 @@ def sample(
 
 
 def linear_guidance(frames: int, views: int) -> Float[Tensor, "t v"]:
-    """Guidance that rises from 1 to 2 along the sequence of all images, frame by frame, view by view: the model of four views."""
+    """Guidance that rises from 1 to 2 along the sequence of all images, frame by frame, view by view: the model of four
+    views."""
     return torch.linspace(1, 2, frames * views).view(frames, views)
 
 

@@ -16,7 +16,8 @@ from .unet import UNet
 from .variants import VARIANTS, Variant
 
 Networks = dict[str, Any]
-"""Networks by their names in PARTS: the UNet, diffusers' AutoencoderKL and transformers' CLIPVisionModelWithProjection."""
+"""Networks by their names in PARTS: the UNet, diffusers' AutoencoderKL and transformers'
+CLIPVisionModelWithProjection."""
 
 
 def load(path: Path, variant: Variant, device: torch.device, dtype: torch.dtype) -> Networks:
