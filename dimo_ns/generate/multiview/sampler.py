@@ -55,7 +55,8 @@ def linear_guidance(frames: int, views: int) -> Float[Tensor, "t v"]:
 
 
 def ramp_and_triangle_guidance(frames: int, views: int) -> Float[Tensor, "t v"]:
-    """Guidance from 1.5 to 2.5, half of it a ramp over the frames and half a triangle over the views: the model of eight."""
+    """Guidance from 1.5 to 2.5, half of it a ramp over the frames and half a triangle over the views: the model of
+    eight."""
     ramp = torch.linspace(0, 1, frames)
     triangle = 1 - (2 * torch.linspace(0, 1, views) - 1).abs()
     return 1.5 + 0.5 * ramp[:, None] + 0.5 * triangle[None]
