@@ -11,18 +11,6 @@ class DimoError(Exception):
 
 
 @contextmanager
-def exit_on_error() -> Iterator[None]:
-    """Turns a DimoError into its sentence on stderr and exit status 2, and Ctrl-C into 130."""
-    try:
-        yield
-    except DimoError as error:
-        print(f"dimo: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
-    except KeyboardInterrupt as error:
-        raise SystemExit(130) from error
-
-
-@contextmanager
 def needs(extra: str, what: str) -> Iterator[None]:
     """Say what is to be installed where a package is missing: around imports, or as a decorator. Raises DimoError."""
     try:
@@ -33,6 +21,18 @@ def needs(extra: str, what: str) -> Iterator[None]:
         raise DimoError(
             f"{what} needs the extra '{extra}' ({first_line(error)}); get it with: pip install 'dimo-ns[{extra}]'"
         ) from error
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Turns a DimoError into its sentence on stderr and exit status 2, and Ctrl-C into 130."""
+    try:
+        yield
+    except DimoError as error:
+        print(f"dimo: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt as error:
+        raise SystemExit(130) from error
 
 
 def first_line(error: Exception) -> str:

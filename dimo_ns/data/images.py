@@ -39,7 +39,8 @@ _ALPHA_OF_DARKEST = np.round(
 ).astype(np.uint8)
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 
-Rgba = UInt8[np.ndarray, "h w 4"]
+Rgba = UInt8[np.ndarray, "_ _ 4"]
+"""A picture, [h, w, 4]; where a function has several, their sizes may differ."""
 
 
 @dataclass(frozen=True)
