@@ -254,7 +254,7 @@ def test_an_output_that_is_not_ours_is_left_alone(shelf, tmp_path, capsys):
     (tmp_path / "set" / "precious.txt").write_text("x")
     with pytest.raises(SystemExit):
         cli.main(command(shelf, "hunyuan", tmp_path / "set"))
-    assert "is left as it is" in capsys.readouterr().err
+    assert "is not empty; choose another place" in capsys.readouterr().err
     assert [p.name for p in tmp_path.rglob("*")] == ["set", "precious.txt"]
 
 
