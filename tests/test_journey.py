@@ -72,6 +72,17 @@ def test_the_papers_decoder_can_take_the_place_of_the_low_rank_one(dataset: Path
     assert float((walk - jump).norm(dim=-1).max()) > 1e-4  # it was taught that motions differ
 
 
+def test_a_recipe_of_ones_own_is_kept_by_the_run(dataset: Path, tmp_path: Path):
+    from dimo_ns.runs import load_run
+    from dimo_ns.training.recipe import recipe_text
+
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(recipe_text("laptop").replace("keypoints: 512", "keypoints: 100"))
+    run = train(dataset, tmp_path, "--pipeline.model.recipe", str(mine))
+    mine.unlink()
+    assert len(load_run(run).scene.keypoints) == 100
+
+
 def test_the_papers_recipe_goes_through_all_of_its_phases(dataset: Path, tmp_path: Path):
     writer.EVENT_WRITERS.clear()
     arguments = ["dimo", "--data", str(dataset), "--output-dir", str(tmp_path), "--vis", "tensorboard"]
@@ -163,6 +174,8 @@ def test_a_scene_leaves_the_run_and_poses_as_the_run_does(run: Path, tmp_path: P
     [
         (["--data", "/nowhere/at/all"], "/nowhere/at/all"),
         (["--pipeline.datamanager.dataparser.motions", "wlak"], "no motion 'wlak'"),
+        (["--pipeline.model.recipe", "labtop"], "There is no recipe 'labtop'; there are laptop, laptop-mlp, paper"),
+        (["--pipeline.model.recipe", "none.yaml"], "none.yaml is missing"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_2(
