@@ -1,5 +1,6 @@
 """Which models a run uses and how they fit a GPU: configs/generate/models.yaml and presets/*.yaml, or a user's file."""
 
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class Model:
     """Pixels along the side of a token."""
     layers: int
     channels: int
-    fixed_size: tuple[int, int] | None = None
+    fixed_size: Sequence[int] | None = None
     """Height and width, if it makes no other."""
     revision: str | None = None
 
