@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import tyro
+from dimo_ns.export.trajectories import save_trajectories
 from nerfstudio.scripts import eval as ns_eval
 from nerfstudio.scripts import render as ns_render
 from nerfstudio.scripts import train as ns_train
@@ -20,7 +21,6 @@ from nerfstudio.scripts.viewer import run_viewer as ns_viewer
 
 from dimo_ns import cli
 from dimo_ns.data.dataset import Motion, orbit_view
-from dimo_ns.export.trajectories import save_trajectories
 from dimo_ns.space.file import FILE, save_scene
 from tests.data.tiny_sets import disc, write_tiny
 from tests.spaces import some_space
