@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,6 +18,7 @@ VERSION = 1
 FILE = "video.mp4"
 
 
+@runtime_checkable
 class VideoSource(Protocol):
     """Videos of motions."""
 
