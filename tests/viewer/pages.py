@@ -9,27 +9,35 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page
 
 WIDTH, HEIGHT, PANEL = 900, 440, 400
-"""Of the page, and the part of its width that the panel may take."""
+"""The size of the page, and the part of its width that the panel may take."""
 VISERS_OWN = ("ERR_NAME_NOT_RESOLVED", "ERR_INTERNET", "computeBoundingSphere", "GPU stall", "GroupMarkerNotSet")
 """What viser's page says of itself, without a network and without a GPU."""
 
 
-def open_page(browser: Browser, address: str) -> Page:
-    """What goes wrong in it is noted in `errors`."""
+def open_page(browser: Browser, address: str, hidden: str = "") -> Page:
+    """What goes wrong in it is noted in `errors`; what has the style class `hidden` is not shown."""
     page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, locale="en-US")
     page.set_default_timeout(15_000)
     page.errors = []  # type: ignore[attr-defined]
     page.on("pageerror", lambda error: page.errors.append(str(error)))  # type: ignore[attr-defined]
     page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)  # type: ignore[attr-defined]
+    if hidden:
+        page.add_init_script(
+            f"""addEventListener("DOMContentLoaded", () => {{
+                const style = document.head.appendChild(document.createElement("style"));
+                style.textContent = ".{hidden} {{ display: none }}";
+            }})"""
+        )
     page.goto(address)
     return page
 
 
-def until(condition, page: Page, seconds: float = 20.0) -> None:
+def until(condition, page: Page, seconds: float = 30.0) -> None:
+    """Asks until it is so; the page goes on meanwhile."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
-        page.wait_for_timeout(50)
+        page.wait_for_timeout(20)
 
 
 def pixels(page: Page) -> np.ndarray:
