@@ -20,7 +20,7 @@ import numpy as np
 from dimo_ns.config import dimo_laptop
 from dimo_ns.runs import load_run
 from dimo_ns.training import model as training_model
-from dimo_ns.training.evaluation import evaluate
+from dimo_ns.training.evaluation import evaluate_model
 from dimo_ns.training.recipe import LAPTOP, Recipe
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     joint = load_run(arguments.run).pipeline
-    together = evaluate(joint.model, joint.datamanager, None)["motions"]
+    together = evaluate_model(joint.model, joint.datamanager, None)["motions"]
     names = joint.model.motion_names
     if not arguments.whole:
         training_model.RECIPES["laptop"] = shared_out(LAPTOP, len(names))
@@ -55,7 +55,7 @@ def main() -> None:
             trainer = config.setup(local_rank=0, world_size=1)
             trainer.setup()
             trainer.train()
-            alone[name] = evaluate(trainer.pipeline.model, trainer.pipeline.datamanager, None)["motions"][name]
+            alone[name] = evaluate_model(trainer.pipeline.model, trainer.pipeline.datamanager, None)["motions"][name]
             print(
                 f"{name:12} joint {together[name]['psnr']:6.2f} dB   single {alone[name]['psnr']:6.2f} dB", flush=True
             )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from dimo_ns.apps.evaluate import Protocol, evaluate, latency
+from dimo_ns.apps.evaluate import Protocol, evaluate_space, latency
 from dimo_ns.apps.language import read_paraphrases
 from dimo_ns.data.format import load
 from dimo_ns.reports.evaluation import evaluation_page
@@ -31,7 +31,7 @@ def main() -> None:
 
     space = open_space(arguments.scene)
     protocol = Protocol.read(arguments.protocol)
-    figures = evaluate(space, load(arguments.dataset), protocol, read_paraphrases(arguments.paraphrases))
+    figures = evaluate_space(space, load(arguments.dataset), protocol, read_paraphrases(arguments.paraphrases))
     gaussians = space.scene.gaussians
     space.scene.gaussians = gaussians.select(torch.arange(GAUSSIANS) % len(gaussians))
     space.scene.refresh_neighbours()

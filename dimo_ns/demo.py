@@ -23,7 +23,7 @@ from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import MotionSpace
 from dimo_ns.training import checkpoint
 from dimo_ns.training.model import DimoModelConfig
-from dimo_ns.training.recipe import LAPTOP
+from dimo_ns.training.recipe import read_recipe
 from dimo_ns.training.trainer import DimoTrainerConfig
 
 PAGE = "motions.html"
@@ -72,7 +72,7 @@ def train(dataset: Dataset, out: Path) -> Path:
     config.output_dir, config.experiment_name, config.timestamp = out, "training", "demo"
     config.vis = "tensorboard"
     cast(DimoModelConfig, config.pipeline.model).length = LENGTH
-    folder, last = config.get_base_dir(), LAPTOP.scaled(LENGTH).length(len(dataset.train_motions)) - 1
+    folder, last = config.get_base_dir(), read_recipe("laptop").scaled(LENGTH).length(len(dataset.train_motions)) - 1
     done = max(checkpoint.steps(config.get_checkpoint_dir()), default=None)
     if done is not None and done >= last:
         say(f"Training: {folder} is finished.")

@@ -5,7 +5,7 @@ is loaded, so that scenes open without it.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ import torch
 import yaml
 
 from dimo_ns.core.scene import Scene
-from dimo_ns.errors import DimoError
+from dimo_ns.errors import DimoError, needs
 from dimo_ns.space.file import FILE, save_scene
+from dimo_ns.space.info import SceneInfo
 from dimo_ns.space.motion_space import MotionSpace
 
 if TYPE_CHECKING:
@@ -39,48 +40,49 @@ class Run:
     @property
     def scene(self) -> Scene:
         """The scene that it trained. Raises DimoError while nothing but explicit trajectories, or less, is there."""
-        phase = self.pipeline.model.moment.phase
-        if phase.motion != "decoder":
+        model = self.pipeline.model
+        if not model.mover.decodes:
             raise DimoError(
-                f"The run {self.folder} stopped at step {self.step} in its phase '{phase.name}', before the motions "
-                f"were in the decoder; continue it with --load-dir {self.checkpoint.parent}."
+                f"The run {self.folder} stopped at step {self.step} in its phase '{self.pipeline.phase}', before the "
+                f"motions were in the decoder; continue it with --load-dir {self.checkpoint.parent}."
             )
-        return self.pipeline.model.scene
+        return model.scene
 
     @property
-    def info(self) -> dict[str, Any]:
-        """What is known of its scene, as scene.json has it; with the figures of its report, if that is as new."""
+    def info(self) -> SceneInfo:
+        """What is known of its scene; with the figures of its report, if that is as new."""
         manager = self.pipeline.datamanager
         dataset = manager.dataset
-        info = {
-            "object": dataset.object,
-            "prompt": dataset.prompt,
-            "licence": dataset.licence,
-            "motions": [asdict(motion) for motion in manager.motions],
-            "frames": dataset.frames,
-            "fps": dataset.fps,
-            "cameras": [asdict(view) | {"c2w": view.c2w.tolist()} for view in dataset.views],
-            "background": [1.0, 1.0, 1.0],
-            "dataset_hash": dataset.hash,
-            "method": self.config.method_name,
-            "step": self.step,
-            "seed": self.manifest["seed"],
-            "versions": self.manifest["versions"],
-        }
         report = self.folder / "report" / "metrics.json"
         metrics = json.loads(report.read_text()) if report.is_file() else {}
-        return info | {"metrics": metrics} if metrics.get("step") == self.step else info
+        return SceneInfo(
+            tuple(manager.motions),
+            dataset.frames,
+            dataset.fps,
+            object=dataset.object,
+            prompt=dataset.prompt,
+            licence=dataset.licence,
+            views=dataset.views,
+            background=(1.0, 1.0, 1.0),
+            dataset_hash=dataset.hash,
+            method=self.config.method_name,
+            step=self.step,
+            seed=self.manifest["seed"],
+            versions=self.manifest["versions"],
+            metrics=metrics if metrics.get("step") == self.step else None,
+        )
 
 
 def load_run(path: Path) -> Run:
     """Load a run from its folder or its config.yml, with its dataset, ready for evaluation. Raises DimoError."""
-    from dimo_ns.training import checkpoint
-    from dimo_ns.training.pipeline import DimoPipelineConfig
-    from dimo_ns.training.trainer import DimoTrainerConfig
-
     folder = path.parent if path.name == CONFIG else path
     if not is_run(folder):
         raise DimoError(f"There is no run at {path}: expected the folder of a run of ns-train, with its config.yml.")
+    with needs("train", f"The run {folder}"):
+        from dimo_ns.training import checkpoint
+        from dimo_ns.training.pipeline import DimoPipelineConfig
+        from dimo_ns.training.trainer import DimoTrainerConfig
+
     config = yaml.load((folder / CONFIG).read_text(), Loader=yaml.Loader)
     if not isinstance(config, DimoTrainerConfig) or not isinstance(config.pipeline, DimoPipelineConfig):
         raise DimoError(f"The run {folder} is of another method; give one of ns-train dimo or dimo-laptop.")
@@ -109,4 +111,4 @@ def open_space(path: Path | str) -> MotionSpace:
 def export_scene(run: Path, out: Path | None = None) -> Path:
     """Write the scene of a run into the folder `out`, by default the run's own. Raises DimoError."""
     loaded = load_run(run)
-    return save_scene(loaded.scene, loaded.info, (out or loaded.folder) / FILE)
+    return save_scene(loaded.scene, loaded.info.to_json(), (out or loaded.folder) / FILE)

@@ -6,6 +6,9 @@ from dimo_ns.core.decoder import LowRankDecoder, MLPDecoder
 from dimo_ns.core.gaussians import CanonicalGaussians
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
+from dimo_ns.data.dataset import Motion
+from dimo_ns.rasterize.skinning import fused_blend
+from dimo_ns.space.info import SceneInfo
 from dimo_ns.space.motion_space import MotionSpace
 
 NAMES = ("walk", "run", "sit", "wave")
@@ -31,11 +34,17 @@ def some_space(kind: str = "low_rank", gaussians: int = GAUSSIANS, seed: int = 0
             torch.rand(gaussians, 3, generator=generator),
             torch.randn(gaussians, 4, generator=generator),
         ),
+        fused_blend,
     )
     with torch.no_grad():
         for parameter in scene.decoder.parameters():
             parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
         scene.latents.mu.copy_(torch.randn(len(NAMES), DIM, generator=generator))
         scene.latents.logvar.fill_(-4.0)
-    motions = [{"name": n, "prompt": f"a thing that {n}s", "loop": n in ("walk", "run")} for n in NAMES]
-    return MotionSpace(scene, {"object": "thing", "motions": motions, "frames": FRAMES, "fps": FPS})
+    motions = tuple(a_motion(n, f"a thing that {n}s", loop=n in ("walk", "run")) for n in NAMES)
+    return MotionSpace(scene, SceneInfo(motions, FRAMES, FPS, object="thing"))
+
+
+def a_motion(name: str, prompt: str = "", frames: int = FRAMES, loop: bool = False) -> Motion:
+    """A motion of training, its frames 1 / FPS apart."""
+    return Motion(name, prompt, "train", loop, tuple(f / FPS for f in range(frames)))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from dimo_ns.core.types import RigidTransforms
-from dimo_ns.draw.orbit import grid
+from dimo_ns.draw.motion_videos import write_grid_video
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import check_unique
 from dimo_ns.space.latent_files import LATENTS, write_latents
@@ -59,7 +59,7 @@ def write_clips(
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=out))
         try:
             write_latents(clips, partial / LATENTS)
-            described = {"object": space.info.get("object"), "clips": [describe(clip, about or {}) for clip in clips]}
+            described = {"object": space.info.object, "clips": [describe(clip, about or {}) for clip in clips]}
             (partial / INFO).write_text(json.dumps(described, indent=1, allow_nan=False) + "\n")
             write_video(space, clips[:VIDEO_CLIPS], partial / VIDEO)
             for name in (LATENTS, INFO, VIDEO):
@@ -83,7 +83,7 @@ def describe(clip: Clip, about: Mapping[str, Mapping[str, Any]]) -> dict[str, An
 def write_video(space: MotionSpace, clips: Sequence[Clip], path: Path) -> None:
     """All clips side by side and at their own speeds, each in its tile with its name."""
     rate = max(1.0, *(clip.fps for clip in clips))
-    grid(space.scene, {clip.name: at_rate(clip, rate) for clip in clips}, path, rate)
+    write_grid_video(space.scene, {clip.name: at_rate(clip, rate) for clip in clips}, path, rate)
 
 
 def at_rate(clip: Clip, rate: float) -> RigidTransforms:

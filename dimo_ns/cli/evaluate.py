@@ -29,8 +29,7 @@ def evaluate(
     """
     import json
 
-    from dimo_ns.apps.evaluate import Protocol
-    from dimo_ns.apps.evaluate import evaluate as measure
+    from dimo_ns.apps.evaluate import Protocol, evaluate_space
     from dimo_ns.apps.language import read_paraphrases
     from dimo_ns.data.format import load
     from dimo_ns.files.output import check_free, complete
@@ -42,7 +41,7 @@ def evaluate(
     check_free(out, names, overwrite)
     space, dataset = open_space(scene), load(data)
     texts = read_paraphrases(paraphrases) if paraphrases else None
-    figures = measure(
+    figures = evaluate_space(
         space,
         dataset,
         Protocol.read(protocol) if protocol else Protocol(),

@@ -35,6 +35,7 @@ def fit(
     """
     import json
     import sys
+    from dataclasses import asdict
 
     from rich.progress import Progress
 
@@ -47,7 +48,6 @@ def fit(
     from dimo_ns.files.output import complete
     from dimo_ns.runs import open_space
     from dimo_ns.space.file import FILE as SCENE
-    from dimo_ns.space.file import save_scene
 
     check_out(out, overwrite)
     space, dataset = open_space(scene), load(data, frames=frames)
@@ -59,9 +59,9 @@ def fit(
             lambda what, done: bar.update(task, description=what, completed=done),
         )  # fmt: skip
     held_out = [view for view in dataset.test_views if view.name not in seen.views]
-    report = found.report()
+    report = found.to_json()
     if held_out:
-        report["held_out_views"] = measure(space, dataset, found, held_out)
+        report["held_out_views"] = asdict(measure(space, dataset, found, held_out))
     adapted = found.adapted(space)
     report["scene"] = SCENE if adapted is not None else None
     write_clips(space, [found.clip], out, overwrite, {motion: {"fitted": True}})
@@ -74,7 +74,7 @@ def fit(
         if held_out:
             comparison_sheet(space, dataset, found, held_out, folder / "comparison.png")
         if adapted is not None:
-            save_scene(adapted.scene, adapted.info, folder / SCENE)
+            adapted.save(folder / SCENE)
 
     shown = report.get("held_out_views", {"best_training": found.best_training, **report["seen_views"]})
     where = "views that were not seen" if held_out else "the views that were seen"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from dimo_ns.cli.commands import Positional, choice
+from dimo_ns.errors import needs
 
 if TYPE_CHECKING:
     from dimo_ns.generate.presets import Preset
@@ -22,6 +23,7 @@ def with_run(args: list[str]) -> list[str]:
     return ["generate", "run", *args[1:]] if is_image else args
 
 
+@needs("generate", "dimo generate")
 def generate_run(
     image: Positional[Path],
     out: Out,
@@ -105,6 +107,7 @@ def generate_run(
             )
 
 
+@needs("generate", "dimo generate prompts")
 def generate_prompts(
     out: Out,
     image: Path | None = None,
@@ -153,6 +156,7 @@ def generate_prompts(
     print(f"{out}: {len(made)} motions")
 
 
+@needs("generate", "dimo generate doctor")
 def generate_doctor(
     preset: str | None = None, weights: Path | None = None, multiview_weights: Path | None = None
 ) -> None:
@@ -192,6 +196,7 @@ def generate_doctor(
         raise DimoError(f"The preset '{used.name}' cannot run here yet: {', '.join(missing)}.")
 
 
+@needs("generate", "dimo data from-videos")
 def data_from_videos(
     source: Positional[Path],
     out: Positional[Path],

@@ -52,16 +52,16 @@ def render(
     from rich.progress import Progress
 
     from dimo_ns.apps.interpolate import passage
-    from dimo_ns.export import cameras
+    from dimo_ns.export import camera_paths
     from dimo_ns.export.video import Look, colour, export_video
     from dimo_ns.runs import open_space
     from dimo_ns.space.choosing import chosen_clips
 
     space = open_space(scene)
     clips = [passage(space, motions)] if transition else chosen_clips(space, motions)
-    around = cameras.Around(azimuth, elevation, turns)
+    around = camera_paths.Around(azimuth, elevation, turns)
     shape = (size[1], size[0]) if size else None
-    seen_from, truth = cameras.choose(space, around, camera_path, view, data, shape)
+    seen_from, truth = camera_paths.choose(space, around, camera_path, view, data, shape)
     with Progress(transient=True) as bar:
         task = bar.add_task("Rendering", total=None)
         path = export_video(

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from dimo_ns.cli.commands import Positional
+from dimo_ns.errors import needs
 
 
+@needs("train", "dimo demo")
 def demo(out: Path = Path("demo")) -> None:
     """Train on the sample dataset, without a GPU too, and export pictures, a video and a page to play with.
 
@@ -16,6 +18,7 @@ def demo(out: Path = Path("demo")) -> None:
     dimo_ns.demo.run(out)
 
 
+@needs("train", "dimo report")
 def report(run: Positional[Path]) -> None:
     """Write the report of a training run: what it was, how long it took, how good it became.
 

@@ -1,19 +1,20 @@
 """What a dataset is, whatever its layout on disk: views, motions, and where each frame lies."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float64
 
+from dimo_ns.core.cameras import DISTANCE, FOVY_DEG, Cameras, focal, intrinsics, viewmats_from_c2w
 from dimo_ns.data.images import Source
 from dimo_ns.errors import DimoError
 
@@ -139,17 +140,36 @@ class Dataset:
         return hashlib.sha256(json.dumps([head, rows], sort_keys=True).encode()).hexdigest()
 
 
+def cameras_of(views: Sequence[View], size: tuple[int, int] | None = None) -> Cameras:
+    """The cameras of these views, [v], for images of their size or of another (h, w) that shows the same.
+
+    Computed in float64 and rounded to float32 at the end. Raises DimoError if the views differ in size and none is
+    given, and if there are none.
+    """
+    sizes = {(v.h, v.w) for v in views} if size is None else {size}
+    if len(sizes) != 1 or not views:
+        have = " and ".join(sorted(f"{w} x {h}" for h, w in sizes)) or "none"
+        raise DimoError(f"Views with images of one size were expected, and these have {have}; choose views that agree.")
+    h, w = sizes.pop()
+    sx, sy = np.array([[w / v.w, h / v.h] for v in views]).T
+    lengths_and_centres = np.array([[v.fl_x, v.fl_y, v.cx, v.cy] for v in views]).T * np.stack([sx, sy, sx, sy])
+    Ks = intrinsics(*torch.from_numpy(lengths_and_centres))
+    viewmats = viewmats_from_c2w(torch.from_numpy(np.stack([v.c2w for v in views])))
+    return Cameras(viewmats.float(), Ks.float(), (h, w))
+
+
 def orbit_view(name: str, split: str, azimuth_deg: float, elevation_deg: float, size: int) -> View:
     """The method's camera: square, fovy 33.9 degrees, at distance 2, looking at the origin.
 
     Azimuth counter-clockwise seen from above with 0 on +x, elevation positive above; image of `size` x `size` pixels.
     """
+    # core.cameras.orbit_c2w, in torch, rounds otherwise in the last place, on which the hashes of datasets depend
     a, e = math.radians(azimuth_deg), math.radians(elevation_deg)
     back = np.array([math.cos(e) * math.cos(a), math.cos(e) * math.sin(a), math.sin(e)])
     right = np.array([-math.sin(a), math.cos(a), 0.0])
     c2w = np.eye(4)
-    c2w[:3] = np.stack([right, np.cross(back, right), back, 2.0 * back], axis=1)
-    focal = 0.5 * size / math.tan(math.radians(33.9) / 2)
+    c2w[:3] = np.stack([right, np.cross(back, right), back, DISTANCE * back], axis=1)
+    length = focal(FOVY_DEG, size)
     return View(
-        name, split, size, size, focal, focal, size / 2, size / 2, c2w, float(azimuth_deg), float(elevation_deg)
+        name, split, size, size, length, length, size / 2, size / 2, c2w, float(azimuth_deg), float(elevation_deg)
     )

@@ -8,24 +8,24 @@ from matplotlib.patches import Ellipse
 
 from dimo_ns.core.latent_axes import LatentAxes, LatentMap
 from dimo_ns.core.latents import MotionLatents
-from dimo_ns.draw import picture, plotting
+from dimo_ns.draw import plotting, style
 
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 
 
-def latent_map(latents: MotionLatents, motions: list[str], path: Path) -> Path:
-    """Draws it as a PNG; `motions` are names, in the order of the latents."""
+def draw_latent_map(latents: MotionLatents, motions: list[str], path: Path) -> Path:
+    """Draws the map as a PNG; `motions` are names, in the order of the latents."""
     spread, where = LatentAxes.of(latents), LatentMap.of(latents)
     places, plane = where.coordinates(where.mu).cpu().numpy(), where.plane.cpu()
     shares = (spread.sigmas_along(where.plane).square() / spread.sigmas.square().sum()).tolist()
     variances = latents.logvar.detach().exp().cpu()
     reaches: list[np.ndarray] = []
-    with plotting.style():
+    with plotting.figure_style():
         figure, axes = plt.subplots(figsize=(4.2, 3.6))
-        axes.axhline(0, color=picture.RULE, lw=0.6, zorder=0)
-        axes.axvline(0, color=picture.RULE, lw=0.6, zorder=0)
+        axes.axhline(0, color=style.RULE, lw=0.6, zorder=0)
+        axes.axvline(0, color=style.RULE, lw=0.6, zorder=0)
         for i, place in enumerate(places):
-            colour = picture.PALETTE[i % len(picture.PALETTE)]
+            colour = style.PALETTE[i % len(style.PALETTE)]
             covariance = ((plane * variances[i]) @ plane.T).numpy()
             reaches.append(np.sqrt(covariance.diagonal()))
             sigma, turn = np.linalg.eigh(covariance)

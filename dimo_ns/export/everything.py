@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dimo_ns.export import trajectories
-from dimo_ns.export.cameras import Around
+from dimo_ns.export.camera_paths import Around
 from dimo_ns.export.gltf import export_gltf
 from dimo_ns.export.html import save_html
 from dimo_ns.export.ply import export_ply

@@ -20,7 +20,6 @@ import torch
 
 from dimo_ns.core.gaussians import SH0
 from dimo_ns.core.geometry import quat_to_matrix
-from dimo_ns.core.skinning import skinning_weights
 from dimo_ns.core.types import Gaussians
 from dimo_ns.errors import DimoError
 from dimo_ns.export.ply import opaque
@@ -48,14 +47,14 @@ def export_gltf(
     if path.suffix != ".glb":
         raise DimoError(f"A scene is written to a .glb file, and {path.name} is none.")
     check_unique([clip.name for clip in clips], "Two of the motions are named")
-    document = Document(space.info)
+    document = Document(space.info.licence)
     scene, rows = space.scene, opaque(space, min_opacity).cpu()
     keypoints = scene.keypoints.cpu().numpy()
     skin = document.skin(keypoints)
     for clip in clips:
         document.animation(clip, keypoints)
 
-    carried = skinning_weights(scene.gaussians.means, scene.keypoints, scene.log_radii, scene.neighbours)
+    carried = scene.skinning_weights()
     splats = Gaussians(*(value.cpu()[rows] for value in vars(scene.gaussians()).values()))
     joints, weights = carried.indices.cpu()[rows].numpy(), carried.weights.cpu()[rows].numpy()
     surface = document.surface(splats, joints, weights)
@@ -75,11 +74,11 @@ def export_gltf(
 class Document:
     """A glTF file in the making, and its binary part."""
 
-    def __init__(self, info: dict):
+    def __init__(self, licence: str | None):
         self.blob = bytearray()
         self.joints: list[int] = []
         self.file = gltf.GLTF2(
-            asset=gltf.Asset(version="2.0", generator="dimo_ns", copyright=info.get("licence") or None),
+            asset=gltf.Asset(version="2.0", generator="dimo_ns", copyright=licence or None),
             scene=0,
             extensionsUsed=[SPLATS, UNLIT],
             materials=[

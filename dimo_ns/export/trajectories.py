@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from dimo_ns.core.skinning import skinning_weights
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import check_unique
 from dimo_ns.files.output import complete
@@ -63,7 +62,7 @@ def trajectories(space: MotionSpace, clips: Sequence[Clip]) -> dict[str, np.ndar
                 f"{len(clip)}; export them one by one."
             )
     scene = space.scene
-    skinning = skinning_weights(scene.gaussians.means, scene.keypoints, scene.log_radii, scene.neighbours)
+    skinning = scene.skinning_weights()
     unknown = torch.full((frames, space.mu.shape[1]), torch.nan)
     fps = np.array([clip.fps for clip in clips])
 

@@ -1,5 +1,6 @@
 """LPIPS where its weights are on this machine; nothing is ever downloaded in the middle of a run."""
 
+import logging
 from pathlib import Path
 
 import torch
@@ -7,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 WEIGHTS = "vgg16-397923af.pth"
+MISSING = "torchvision's VGG-16 weights are not on this machine"
+log = logging.getLogger(__name__)
 
 
 class Lpips(nn.Module):
@@ -20,11 +23,11 @@ class Lpips(nn.Module):
 
     @staticmethod
     def find() -> "Lpips | None":
-        """LPIPS, or None, said in one line, where torch's cache does not hold the weights of VGG-16."""
+        """LPIPS, or None, with a warning in the log, where torch's cache does not hold the weights of VGG-16."""
         path = Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
         if path.is_file():
             return Lpips()
-        print(f"LPIPS is left out: {path} is not there (torchvision's VGG-16 weights).")
+        log.warning("LPIPS is left out: %s is not there (torchvision's VGG-16 weights).", path)
         return None
 
     def forward(self, image: Float[Tensor, "b h w 3"], target: Float[Tensor, "b h w 3"]) -> Float[Tensor, ""]:

@@ -1,5 +1,8 @@
 """Key point trajectories against the true tracks of surface points."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -7,6 +10,16 @@ from torch import Tensor
 from dimo_ns.core.geometry import nearest, quat_to_matrix
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class TrackError:
+    """How far points are from where they should be, in % of the object's diameter: the mean over points and frames."""
+
+    percent: float
+    """Points that ride on the key points."""
+    still_percent: float
+    """Points that stay where they are."""
 
 
 class Truth:
@@ -27,15 +40,23 @@ class Truth:
         canonical = torch.from_numpy(arrays["canonical"]).float() if "canonical" in arrays else tracks[0, 0]
         return Truth(tracks, canonical, [motion.name for motion in dataset.motions])
 
-    def error(self, motion: str, keypoints: Float[Tensor, "k 3"], transforms: RigidTransforms) -> dict[str, float]:
-        """Mean error of true surface points that ride on key points, in % of the object's diameter, over the frames
-        after the first, and beside it that of points that stay where they are."""
+    def error(self, motion: str, keypoints: Float[Tensor, "k 3"], transforms: RigidTransforms) -> TrackError:
+        """The error of true surface points that ride on key points, over the frames after the first."""
         true = self.tracks[self.motions.index(motion)].to(keypoints.device)
         ridden = ride(true[0], keypoints, transforms)
-        return {
-            "percent": self.percent * float((ridden - true)[1:].norm(dim=-1).mean()),
-            "still_percent": self.percent * float((true[0] - true)[1:].norm(dim=-1).mean()),
-        }
+        return TrackError(
+            percent=self.percent * float((ridden - true)[1:].norm(dim=-1).mean()),
+            still_percent=self.percent * float((true[0] - true)[1:].norm(dim=-1).mean()),
+        )
+
+
+def track_errors(
+    dataset: Dataset, keypoints: Float[Tensor, "k 3"], motions: Mapping[str, RigidTransforms]
+) -> dict[str, TrackError]:
+    """The error of each motion, given how the key points move in it; empty for a dataset without true tracks. Raises
+    DimoError if these are damaged."""
+    truth = Truth.read(dataset)
+    return {} if truth is None else {name: truth.error(name, keypoints, moved) for name, moved in motions.items()}
 
 
 @torch.no_grad()

@@ -27,11 +27,14 @@ from dimo_ns.core.gaussians import SH0, CanonicalGaussians
 from dimo_ns.core.geometry import quat_multiply
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
+from dimo_ns.data.dataset import Motion
 from dimo_ns.data.layouts.reading import MAX_FRAMES, PLAYBACK_FPS
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import check_unique, is_name
 from dimo_ns.files.output import check_free
+from dimo_ns.rasterize.skinning import fused_blend
 from dimo_ns.space.file import FILE, check_finite, save_scene
+from dimo_ns.space.info import SceneInfo
 
 FRAMES = 21
 CYCLE = [2, 0, 1]
@@ -63,15 +66,15 @@ def import_authors(
     for name in names:
         if not is_name(name):
             raise DimoError(f"'{name}' cannot name a motion; expected the name of a folder.")
-    info = {
-        "object": folder.resolve().name,
-        "motions": [{"name": name, "prompt": name.replace("_", " ")} for name in names],
-        "frames": frames,
-        "fps": PLAYBACK_FPS,
-        "background": [1.0, 1.0, 1.0],
-        "method": "authors' checkpoint",
-    }
-    return save_scene(scene, info, path), notes
+    times = tuple(frame / PLAYBACK_FPS for frame in range(frames))
+    info = SceneInfo(
+        tuple(Motion(name, name.replace("_", " "), "train", False, times) for name in names),
+        frames,
+        object=folder.resolve().name,
+        background=(1.0, 1.0, 1.0),
+        method="authors' checkpoint",
+    )
+    return save_scene(scene, info.to_json(), path), notes
 
 
 def read_authors(folder: Path) -> tuple[Scene, list[str]]:
@@ -81,7 +84,7 @@ def read_authors(folder: Path) -> tuple[Scene, list[str]]:
     keypoints, log_radii = points[:, :3][:, CYCLE], points[:, 3]
     latents = read_latents(folder)
     decoder = read_decoder(folder / "timenet.pth", latents.mu.shape[1])
-    scene = Scene(latents, decoder, keypoints, log_radii.exp(), gaussians)
+    scene = Scene(latents, decoder, keypoints, log_radii.exp(), gaussians, fused_blend)
     check_finite(scene.state_dict(), f"The checkpoint {folder}")
     return scene.eval(), notes
 

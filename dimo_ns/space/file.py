@@ -21,6 +21,7 @@ from dimo_ns.core.gaussians import CanonicalGaussians
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.errors import DimoError
+from dimo_ns.rasterize.skinning import fused_blend
 
 FORMAT, VERSION = "dimo-scene", 1
 FILE = "scene.safetensors"
@@ -162,7 +163,7 @@ def build(tensors: Mapping[str, Tensor]) -> Scene:
             MLPDecoder(dim) if kind["kind"] == "mlp" else LowRankDecoder(keypoints, dim, kind["rank"], kind["width"])
         )
     latents, blank = MotionLatents(len(tensors["latents.mu"]), dim), CanonicalGaussians.blank(1)
-    scene = Scene(latents, decoder, torch.zeros(keypoints, 3), torch.ones(keypoints), blank)
+    scene = Scene(latents, decoder, torch.zeros(keypoints, 3), torch.ones(keypoints), blank, fused_blend)
     scene.gaussians = CanonicalGaussians.blank(gaussians)
     scene.neighbours = torch.zeros_like(neighbours)
     scene.load_state_dict({**parameters, "neighbours": neighbours})

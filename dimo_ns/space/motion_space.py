@@ -12,20 +12,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-import dimo_ns.rasterize  # noqa: F401 (brings the fast skinning on a CPU)
 from dimo_ns.core.scene import Scene
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Motion, View
-from dimo_ns.data.layouts.reading import MAX_FRAMES, PLAYBACK_FPS, read_motion, read_view
 from dimo_ns.errors import DimoError
-from dimo_ns.files.fields import Fields, check_unique
-from dimo_ns.space.file import load_scene
+from dimo_ns.space.file import load_scene, save_scene
+from dimo_ns.space.info import SceneInfo
 
 
 @dataclass(eq=False)
@@ -55,37 +52,50 @@ class Clip:
 class MotionSpace:
     """A scene and what is known of it: its motions by name, its frames and cameras. Nothing here is trained."""
 
-    def __init__(self, scene: Scene, info: dict[str, Any], source: Path | None = None):
-        """`info` as in scene.json; raises DimoError where it does not say what a space needs."""
+    def __init__(self, scene: Scene, info: SceneInfo, source: Path | None = None):
+        """`info` has one motion per latent of the scene; `source` is the folder that the scene came from."""
         self.scene, self.info, self.source = scene, info, source
-        """`source`: the folder that the scene came from."""
-        fields = Fields(info, f"{source or 'The scene'}: scene.json")
-        self.frames = fields.integer("frames", 1, MAX_FRAMES)
-        self.fps = fields.number("fps", PLAYBACK_FPS)
-        if self.fps <= 0:
-            raise fields.error("fps", "a positive number")
-        self.motions: tuple[Motion, ...] = tuple(
-            read_motion(entry, self.frames, self.fps) for entry in fields.entries("motions")
-        )
-        check_unique(self.names, f"{fields.where} names two motions")
-        cameras = fields.entries("cameras") if info.get("cameras") else []
-        self.views: tuple[View, ...] = tuple(read_view(entry, fields) for entry in cameras)
 
     @staticmethod
     def open(path: Path | str) -> "MotionSpace":
         """The space of a scene.safetensors, or of the folder that holds it; on a GPU where there is one. No code is
         run. A run of ns-train is opened by `dimo_ns.runs.open_space`. Raises DimoError."""
         path = Path(path)
-        scene, info = load_scene(path)
+        scene, values = load_scene(path)
         folder = path if path.is_dir() else path.parent
+        info = SceneInfo.read(values, f"{folder}: scene.json")
         return MotionSpace(scene.to("cuda" if torch.cuda.is_available() else "cpu").eval(), info, folder)
+
+    def save(self, path: Path) -> Path:
+        """Writes the scene to `path`, a .safetensors file, and its info beside it (`save_scene`); returns `path`."""
+        return save_scene(self.scene, self.info.to_json(), path)
 
     # --- what it knows ----------------------------------------------------------------------------------------------
 
     @property
+    def motions(self) -> tuple[Motion, ...]:
+        """The motions that it was trained on, in the order of the latents."""
+        return self.info.motions
+
+    @property
     def names(self) -> list[str]:
-        """Of the motions that it was trained on, in the order of the latents."""
+        """The motions' names."""
         return [motion.name for motion in self.motions]
+
+    @property
+    def frames(self) -> int:
+        """How many frames a motion has."""
+        return self.info.frames
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of playing a motion."""
+        return self.info.fps
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The cameras of the dataset."""
+        return self.info.views
 
     @property
     def device(self) -> torch.device:
@@ -98,7 +108,7 @@ class MotionSpace:
 
     @cached_property
     def times(self) -> Float[Tensor, " t"]:
-        """Of the frames, f / T in [0, 1)."""
+        """When each frame is, f / T in [0, 1)."""
         return torch.arange(self.frames, device=self.device) / self.frames
 
     @cached_property

@@ -5,8 +5,34 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ..core import losses
 from ..core.geometry import nearest_neighbours
+from ..core.types import RigidTransforms
 from .hull import inside_hull
+
+
+class KeypointGraph:
+    """Which key points are neighbours through the object, and what is measured in, or smoothed over, its edges."""
+
+    def __init__(self, edges: Int[Tensor, "k j"]):
+        """`edges`: the neighbours of each key point; an edge to the point itself carries nothing (`connect`)."""
+        self.edges = edges
+        self._kernels: dict[float, Tensor] = {}
+
+    def kernel(self, strength: float) -> Float[Tensor, "k k"]:
+        """What smooths over the graph (`diffusion`); computed once for each strength."""
+        if strength not in self._kernels:
+            self._kernels[strength] = diffusion(self.edges, strength)
+        return self._kernels[strength]
+
+    def edge_length_squared(self, keypoints: Float[Tensor, "k 3"]) -> Float[Tensor, ""]:
+        """Mean over the edges at rest, without gradient: the unit of energies that are squared lengths."""
+        keypoints = keypoints.detach()
+        return (keypoints[self.edges] - keypoints[:, None]).square().sum(-1).mean().clamp(min=1e-8)
+
+    def arap(self, keypoints: Float[Tensor, "k 3"], transforms: RigidTransforms) -> Float[Tensor, "*batch k j"]:
+        """How far each edge is from having moved rigidly (`losses.arap`), in units of `edge_length_squared`."""
+        return losses.arap(keypoints, self.edges, transforms) / self.edge_length_squared(keypoints)
 
 
 def connect(

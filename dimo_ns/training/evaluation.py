@@ -1,9 +1,8 @@
 """How good a trained model is: its renders against the true frames, its key points against the true tracks."""
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict
 from importlib.metadata import version
-from itertools import chain, count
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from rich.progress import Progress
 from dimo_ns.core.decoder import MLPDecoder
 from dimo_ns.core.types import Gaussians, RigidTransforms
 from dimo_ns.data.dataset import Dataset
-from dimo_ns.metrics.images import Stills, means, save, shots
-from dimo_ns.metrics.perceptual import Lpips
-from dimo_ns.metrics.tracks import Truth
+from dimo_ns.metrics.images import Shot, save
+from dimo_ns.metrics.perceptual import MISSING, Lpips
+from dimo_ns.metrics.reconstruction import reconstruct
+from dimo_ns.metrics.tracks import track_errors
 from dimo_ns.training.datamanager import DimoDataManager
 from dimo_ns.training.model import DimoModel
 
@@ -25,17 +25,7 @@ MAX_TRAIN_IMAGES = 600
 """More images of training views than this are thinned out, by whole frames."""
 
 
-@dataclass
-class Row:
-    """The figures of one image."""
-
-    motion: str
-    view: str
-    held_out: bool
-    figures: dict[str, float]
-
-
-def evaluate(model: DimoModel, manager: DimoDataManager, output_path: Path | None = None) -> dict[str, Any]:
+def evaluate_model(model: DimoModel, manager: DimoDataManager, output_path: Path | None = None) -> dict[str, Any]:
     """All figures of a model over its motions: plain numbers, texts, and dicts of them.
 
     At the top level the means over all frames of the held-out views (of the training views, where the dataset has no
@@ -44,44 +34,43 @@ def evaluate(model: DimoModel, manager: DimoDataManager, output_path: Path | Non
     Raises DimoError for frames that cannot be read.
     """
     dataset, names = manager.dataset, model.motion_names
-    test_views = dataset.test_views or dataset.train_views
     stride = train_stride(dataset, names)
     lpips = model.lpips or Lpips.find()
-    rows: list[Row] = []
-    stills, numbers = Stills(names[0]), count()
-    seconds, pixels = 0.0, 0
+    numbers = count()
+
+    def pose(motion: str, frame: int) -> Gaussians:
+        return posed(model, names.index(motion), frame)
 
     with Progress(console=CONSOLE, transient=True) as bar:
-        for motion_id in bar.track(range(len(names)), description="Evaluating"):
-            pose = partial(posed, model, motion_id)
-            unseen = ((True, shot) for shot in shots(dataset, names[motion_id], test_views, pose))
-            trained = ((False, s) for s in shots(dataset, names[motion_id], dataset.train_views, pose, stride))
-            for held_out, shot in chain(unseen, trained):
-                row = Row(shot.motion, shot.view, held_out, shot.figures())
-                rows.append(row)
-                seconds, pixels = seconds + shot.seconds, pixels + shot.alpha.numel()
-                if not held_out:
-                    continue
-                row.figures |= stills.compare(shot, row.figures["psnr"])
-                if lpips is not None:
-                    row.figures["lpips"] = float(lpips(shot.image[None], shot.target[None]))
-                if output_path is not None:
-                    error = (shot.image - shot.target).abs()
-                    save(torch.cat([shot.target, shot.image, error], 1), output_path, next(numbers))
+        task = bar.add_task("Evaluating", total=2 * len(names))
 
-    tests, trains = [r for r in rows if r.held_out], [r for r in rows if not r.held_out]
-    figures: dict[str, Any] = means(r.figures for r in tests)
-    figures["num_rays_per_sec"], figures["fps"] = pixels / seconds, len(rows) / seconds
+        def seen_in_training(shot: Shot) -> None:
+            bar.update(task, completed=len(names) + names.index(shot.motion))
+
+        def held_out(shot: Shot) -> None:
+            bar.update(task, completed=names.index(shot.motion))
+            if output_path is not None:
+                error = (shot.image - shot.target).abs()
+                save(torch.cat([shot.target, shot.image, error], 1), output_path, next(numbers))
+
+        views = dataset.test_views or dataset.train_views
+        tests = reconstruct(dataset, names, views, pose, lpips=lpips, each=held_out)
+        trains = reconstruct(
+            dataset, names, dataset.train_views, pose, stride=stride, still=False, each=seen_in_training
+        )
+
+    seconds = tests.seconds + trains.seconds
+    figures: dict[str, Any] = dict(tests.mean)
+    figures["num_rays_per_sec"] = (tests.pixels + trains.pixels) / seconds
+    figures["fps"] = (tests.images + trains.images) / seconds
     if lpips is None:
-        figures["skipped"] = "lpips: torchvision's VGG-16 weights are not on this machine"
-    figures["images"] = len(tests)
+        figures["skipped"] = f"lpips: {MISSING}"
+    figures["images"] = tests.images
     figures["held_out"] = "views" if dataset.test_views else "nothing: the dataset has no test views"
-    figures["still"] = stills.figures()
-    figures["motions"] = {name: means(r.figures for r in tests if r.motion == name) for name in names}
-    figures["views"] = {view.name: means(r.figures for r in tests if r.view == view.name) for view in test_views}
-    figures["train_views"] = {**means(r.figures for r in trains), "images": len(trains), "every_nth_frame": stride}
-    figures.update(tracks(model, dataset))
-    return figures | describe(model, dataset)
+    figures["still"] = tests.still
+    figures["motions"], figures["views"] = tests.by_motion, tests.by_view
+    figures["train_views"] = {**trains.mean, "images": trains.images, "every_nth_frame": stride}
+    return figures | tracks(model, dataset) | describe(model, dataset)
 
 
 def train_stride(dataset: Dataset, motions: list[str]) -> int:
@@ -95,33 +84,33 @@ def train_stride(dataset: Dataset, motions: list[str]) -> int:
 def posed(model: DimoModel, motion_id: int, frame: int) -> Gaussians:
     """The object in a frame of a motion, by what moves it in the present phase: batch axis 1."""
     motion_ids = torch.tensor([motion_id], device=model.device)
-    times = model.frame_times(torch.tensor([frame], device=model.device))
-    return model.posed(model.scene.latents.mean(motion_ids), times, motion_ids)
-
-
-def tracks(model: DimoModel, dataset: Dataset) -> dict[str, Any]:
-    """The error of true surface points that ride on key points, by motion; nothing without ground truth."""
-    truth = Truth.read(dataset)
-    if truth is None or model.moment.phase.motion not in ("decoder", "table"):
-        return {}
-    by_motion = {
-        name: truth.error(name, model.scene.keypoints, keypoint_transforms(model, motion_id))
-        for motion_id, name in enumerate(model.motion_names)
-    }
-    return {
-        "track_error_percent": float(np.mean([error["percent"] for error in by_motion.values()])),
-        "track_errors": by_motion,
-    }
+    times = torch.tensor([frame / model.frame_count], device=model.device)
+    return model.mover.pose(model.scene.latents.mean(motion_ids), times, motion_ids)
 
 
 @torch.no_grad()
-def keypoint_transforms(model: DimoModel, motion_id: int) -> RigidTransforms:
-    """Transforms [t, k, ...] of the key points in every frame of a motion."""
+def keypoint_transforms(model: DimoModel, motion_id: int) -> RigidTransforms | None:
+    """Transforms [t, k, ...] of the key points in every frame of a motion, by what moves them in the present phase;
+    None while no key points move."""
     frames = torch.arange(model.frame_count, device=model.device)
     motion_ids = torch.full_like(frames, motion_id)
-    if model.moment.phase.motion == "table" and model.table is not None:
-        return model.table(motion_ids, frames)
-    return model.scene.trajectory(model.scene.latents.mean(motion_ids), model.frame_times(frames))
+    if model.mover.points is not model.scene.keypoints:
+        return None
+    return model.mover.transforms(model.scene.latents.mean(motion_ids), frames / model.frame_count, motion_ids)
+
+
+def tracks(model: DimoModel, dataset: Dataset) -> dict[str, Any]:
+    """The error of true surface points that ride on key points, by motion; nothing without ground truth, or while no
+    key points move."""
+    moved = {name: keypoint_transforms(model, row) for row, name in enumerate(model.motion_names)}
+    known = {name: transforms for name, transforms in moved.items() if transforms is not None}
+    errors = track_errors(dataset, model.scene.keypoints, known)
+    if not errors:
+        return {}
+    return {
+        "track_error_percent": float(np.mean([error.percent for error in errors.values()])),
+        "track_errors": {name: asdict(error) for name, error in errors.items()},
+    }
 
 
 def describe(model: DimoModel, dataset: Dataset) -> dict[str, Any]:

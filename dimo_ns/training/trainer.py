@@ -67,6 +67,20 @@ class DimoTrainerConfig(TrainerConfig):
         if self.data is not None:
             self.data = self.data.expanduser().resolve()  # the run finds its dataset from any folder
 
+    def save_config(self) -> None:
+        """As nerfstudio, with everything in it that the run depends on."""
+        with exit_on_error():
+            cast(SelfContained, self.pipeline).keep()
+        super().save_config()
+
+
+class SelfContained(Protocol):
+    """What `DimoTrainerConfig` needs of a pipeline's configuration, so that a run can be read without other files."""
+
+    def keep(self) -> None:
+        """Takes in the content of files that it names. Raises DimoError."""
+        ...
+
 
 class ResumablePipeline(Protocol):
     """What `DimoTrainer` needs of a pipeline so that a resumed run continues as if nothing had happened."""

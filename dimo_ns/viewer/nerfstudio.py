@@ -5,7 +5,7 @@ Imported by every ns-* command: the rest of the viewer is imported when one is o
 import threading
 import time
 from contextlib import nullcontext, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nerfstudio.viewer.viewer_elements import ViewerControl
@@ -29,11 +29,13 @@ class MotionTab(ViewerControl):
 
     def __init__(self, model: "DimoModel"):
         self.model = model
+        self._is_set_up = False
 
     def _setup(self, viewer: "Viewer") -> None:
         super()._setup(viewer)
         from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO as SCALE
 
+        from dimo_ns.space.info import SceneInfo
         from dimo_ns.space.motion_space import MotionSpace
         from dimo_ns.viewer.overlays import Overlays
         from dimo_ns.viewer.panel import Panel
@@ -42,13 +44,13 @@ class MotionTab(ViewerControl):
 
         metadata, server = self.model.kwargs["metadata"], viewer.viser_server
         dataset = metadata["dataset"]
-        info = {
-            "object": dataset.object,
-            "motions": [asdict(motion) for motion in metadata["motions"]],
-            "frames": dataset.frames,
-            "fps": dataset.fps,
-            "dataset_hash": dataset.hash,
-        }
+        info = SceneInfo(
+            tuple(metadata["motions"]),
+            dataset.frames,
+            dataset.fps,
+            object=dataset.object,
+            dataset_hash=dataset.hash,
+        )
         self.state = State(MotionSpace(self.model.scene, info, viewer.log_filename.parent))
         self.state.select(self.model.motion.value)
         self.overlays = Overlays(server.scene, SCALE)
@@ -61,18 +63,18 @@ class MotionTab(ViewerControl):
         viewer.control_panel._layer_depth.value = False
         self._theirs = TheirControls(self.model.motion, viewer.control_panel._time, self.state)
         server.on_client_connect(lambda client: look_from_outside(client, SCALE))
-        self.model.shown = self.shown
+        self._is_set_up = True
         threading.Thread(target=self._run, daemon=True, name="dimo-motion-tab").start()
 
     @property
     def _decodes(self) -> bool:
-        return self.model.moment.phase.motion == "decoder"
+        return self.model.mover.decodes
 
     def shown(self, time: float) -> "tuple[Any, Gaussians] | None":
         """The latent and the posed Gaussians that are to be seen at a time; None while the decoder poses nothing."""
         from dimo_ns.viewer.draw import posed
 
-        if not self._decodes:
+        if not self._is_set_up or not self._decodes:
             return None
         shown = replace(self.state.shown(), time=time)
         return shown.z, posed(self.state.space, shown)
@@ -150,7 +152,7 @@ class TheirControls:
 
 def motion_tab(gui: Any) -> Any:
     """A tab beside nerfstudio's, where viser says which group those are in; else one in a group of its own."""
-    containers = getattr(gui, "_container_handle_from_id", {})
+    containers = getattr(gui, "_container_handle_from_uuid", None) or getattr(gui, "_container_handle_from_id", {})
     groups = (getattr(container, "_parent", None) for container in containers.values())
     group = next((group for group in groups if hasattr(group, "add_tab")), None)
     return (group or gui.add_tab_group()).add_tab("Motion")

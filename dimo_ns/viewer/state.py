@@ -221,9 +221,9 @@ class State:
             self.look = replace(self.look, **look)
 
     def save(self, name: str, shown: Shown | None = None) -> Path:
-        """Writes the latent that is shown, or was shown then, with its video and its trajectory to a folder of that name
-        beside the scene, adds it to the names and shows it. Raises DimoError for names that are taken or are none, or if
-        it cannot be written."""
+        """Writes the latent that is shown, or was shown then, with its video and its trajectory to a folder of that
+        name beside the scene, adds it to the names and shows it. Raises DimoError for names that are taken or are none,
+        or if it cannot be written."""
         name = name.strip()
         if not NAME.fullmatch(name) or name != name.rstrip("."):
             raise DimoError(f"'{name}' is no name for a motion; expected up to 64 letters, digits, spaces, - or _.")

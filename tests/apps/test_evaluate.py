@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dimo_ns.apps.evaluate import Protocol, evaluate
+from dimo_ns.apps.evaluate import Protocol, evaluate_space
 from dimo_ns.cli import main
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.errors import DimoError
 from dimo_ns.reports.evaluation import evaluation_page
-from dimo_ns.space.file import FILE, save_scene
+from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import MotionSpace
 from tests.apps.photographed import photograph
 from tests.spaces import NAMES, some_space
@@ -38,7 +38,7 @@ def quiet(text: str) -> None:
 def test_a_space_is_perfect_on_its_own_renders(space: MotionSpace, dataset: Dataset, tmp_path: Path):
     """What is left is the rounding to 8 bits, beyond 50 dB; tracks are those of the key points, which ride on
     themselves without error."""
-    figures = evaluate(space, dataset, QUICK, say=quiet)
+    figures = evaluate_space(space, dataset, QUICK, say=quiet)
     found = figures["reconstruction"]
     assert found["psnr"] > 50
     assert set(found["by_motion"]) == set(NAMES)
@@ -53,7 +53,7 @@ def test_a_space_is_perfect_on_its_own_renders(space: MotionSpace, dataset: Data
 
 
 def test_the_same_protocol_gives_the_same_figures(space: MotionSpace, dataset: Dataset):
-    first, second = (evaluate(space, dataset, replace(QUICK, repeats=0), say=quiet) for _ in range(2))
+    first, second = (evaluate_space(space, dataset, replace(QUICK, repeats=0), say=quiet) for _ in range(2))
     for figures in (first, second):
         del figures["samples"]["seconds"]
     assert first == second
@@ -62,7 +62,7 @@ def test_the_same_protocol_gives_the_same_figures(space: MotionSpace, dataset: D
 def test_pretrained_networks_find_a_spaces_own_renders_alike(space: MotionSpace, dataset: Dataset, tmp_path: Path):
     pytest.importorskip("transformers", reason="transformers is not installed")
     folders = save_networks(tmp_path)
-    save_scene(space.scene, space.info, tmp_path / FILE)
+    space.save(tmp_path / FILE)
     protocol, out = tmp_path / "protocol.yaml", tmp_path / "out"
     protocol.write_text("{samples: 0, interpolation_steps: 0, fit: false, repeats: 0}")
     command = ["evaluate", str(tmp_path), "--data", str(dataset.root), "--out", str(out), "--protocol", str(protocol)]
@@ -76,9 +76,10 @@ def test_pretrained_networks_find_a_spaces_own_renders_alike(space: MotionSpace,
 
 def test_another_objects_dataset_is_refused(space: MotionSpace, tmp_path: Path):
     other = some_space()
-    other.motions = tuple(replace(m, name=f"other_{m.name}") for m in other.motions)
+    renamed = tuple(replace(m, name=f"other_{m.name}") for m in other.motions)
+    other.info = replace(other.info, motions=renamed)
     with pytest.raises(DimoError, match="None of the scene's motions"):
-        evaluate(space, photograph(other, tmp_path / "set"), QUICK, say=quiet)
+        evaluate_space(space, photograph(other, tmp_path / "set"), QUICK, say=quiet)
 
 
 def test_the_protocol_that_is_shipped_is_the_default():
@@ -102,7 +103,7 @@ def test_protocols_that_say_nothing_are_refused(text: str, complaint: str, tmp_p
 
 
 def test_the_command_writes_one_json_and_one_page(space: MotionSpace, dataset: Dataset, tmp_path: Path, capsys):
-    save_scene(space.scene, space.info, tmp_path / FILE)
+    space.save(tmp_path / FILE)
     (tmp_path / "p.yaml").write_text("samples: 4\ninterpolation_steps: 2\nfit: false\nrepeats: 1")
     command = ["evaluate", str(tmp_path), "--data", str(dataset.root), "--out", str(tmp_path / "e")]
     command += ["--protocol", str(tmp_path / "p.yaml")]

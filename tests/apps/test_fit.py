@@ -19,7 +19,7 @@ from dimo_ns.core.geometry import quat_to_matrix
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.errors import DimoError
-from dimo_ns.space.file import FILE, load_scene, save_scene
+from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import Clip, MotionSpace
 from tests.apps.photographed import photograph
 from tests.spaces import DIM, FRAMES, KEYPOINTS, some_space
@@ -76,7 +76,7 @@ def test_a_training_motion_is_recovered_from_its_own_frames(space: MotionSpace, 
     before = {name: value.clone() for name, value in space.scene.state_dict().items()}
     found = fit(space, observe(dataset, "sit"))
     assert distance(space, found.clip.positions, space.trained_positions[space.index("sit")]) < 0.01
-    assert found.after["psnr"] > 45  # 8 bits
+    assert found.after.psnr > 45  # 8 bits
     assert found.best_training == "sit"
     assert not found.warnings
     after = space.scene.state_dict()
@@ -85,7 +85,7 @@ def test_a_training_motion_is_recovered_from_its_own_frames(space: MotionSpace, 
 
 
 def test_a_fit_is_at_least_as_good_as_the_best_training_motion_in_its_place(plain: Fit):
-    assert plain.after["psnr"] >= plain.before["psnr"] - 0.01
+    assert plain.after.psnr >= plain.before.psnr - 0.01
     assert plain.clip.latents is not None
     assert torch.equal(plain.clip.latents, plain.latent.expand(FRAMES, -1))
 
@@ -162,8 +162,8 @@ def test_a_folded_change_is_exact_for_the_new_motion_and_nothing_for_the_others(
     torch.testing.assert_close(found.translations, poses.translations, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.quats, poses.quats, atol=1e-5, rtol=0)
     torch.testing.assert_close(more.trained_positions[:-1], space.trained_positions, atol=1e-6, rtol=0)
-    path = save_scene(more.scene, more.info, tmp_path / FILE)  # in the format of every scene
-    again = MotionSpace(*load_scene(path))
+    path = more.save(tmp_path / FILE)  # in the format of every scene
+    again = MotionSpace.open(path)
     assert torch.equal(again.trained_positions, more.trained_positions)
 
 
@@ -231,7 +231,7 @@ def test_a_moved_object_is_fitted_in_the_scenes_own_frame(space: MotionSpace, da
     assert found.alignment is not None
     assert found.best_training == "wave"
     assert distance(space, found.clip.positions, space.trained_positions[space.index("wave")]) < 0.05
-    assert found.after["psnr"] > 30
+    assert found.after.psnr > 30
     assert torch.equal(seen.viewmats, observe(dataset, "wave").viewmats)  # what was handed in is as it was
 
 
@@ -314,7 +314,7 @@ def test_a_negative_rank_is_refused(space: MotionSpace, dataset: Dataset):
 def test_the_command_writes_the_motion_its_figures_and_the_adapted_scene(
     space: MotionSpace, dataset: Dataset, tmp_path: Path, capsys
 ):
-    save_scene(space.scene, space.info, tmp_path / FILE)
+    space.save(tmp_path / FILE)
     out = tmp_path / "swing"
     command = ["fit", str(tmp_path), "--data", str(dataset.root), "--motion", "swing", "--views", "view_00", "view_01"]
     command += ["--adapt", "--rank", "4", "--out", str(out)]

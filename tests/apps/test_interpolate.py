@@ -15,7 +15,7 @@ from dimo_ns.apps import clips as clips_app
 from dimo_ns.apps.interpolate import blends, chosen, interpolate, joined, looped, smoothness, transition
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.errors import DimoError
-from dimo_ns.space.file import FILE, save_scene
+from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import Clip
 from tests.spaces import DIM, FRAMES, KEYPOINTS, some_space
 
@@ -190,7 +190,7 @@ def test_requests_without_meaning_are_refused(call, complaint: str):
 
 def test_the_commands_write_a_folder_that_the_next_one_reads(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setattr(clips_app, "write_video", lambda _space, _clips, path: path.write_bytes(b"video"))
-    scene = str(save_scene(SPACE.scene, SPACE.info, tmp_path / FILE))
+    scene = str(SPACE.save(tmp_path / FILE))
     samples, between, clip = (tmp_path / name for name in ("samples", "between", "clip"))
     cli.main(["sample", scene, "-n", "2", "--out", str(samples)])
     row = f"{samples}:sample_001"

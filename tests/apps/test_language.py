@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from dimo_ns.core.latents import MotionLatents
 from dimo_ns.data.creature.motions import CLIPS
 from dimo_ns.errors import DimoError
 from dimo_ns.space.motion_space import MotionSpace
-from tests.spaces import KEYPOINTS, NAMES, some_space
+from tests.spaces import KEYPOINTS, NAMES, a_motion, some_space
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "paraphrases"
 PARAPHRASES = {
@@ -64,7 +65,7 @@ class WordCounter:
 def space(tmp_path: Path) -> MotionSpace:
     space = some_space()
     space.source = tmp_path
-    space.info["dataset_hash"] = "abc"
+    space.info = replace(space.info, dataset_hash="abc")
     return space
 
 
@@ -80,8 +81,7 @@ def space_of(names: list[str], dim: int, source: Path | None = None) -> MotionSp
     scene.decoder = LowRankDecoder(KEYPOINTS, dim, rank=6, width=24)
     scene.latents = MotionLatents(len(names), dim)
     scene.latents.mu.data = torch.randn(len(names), dim, generator=torch.Generator().manual_seed(0))
-    motions = [{"name": name, "prompt": ""} for name in names]
-    return MotionSpace(scene, {**space.info, "motions": motions}, source)
+    return MotionSpace(scene, replace(space.info, motions=tuple(map(a_motion, names))), source)
 
 
 # --- the mathematics ------------------------------------------------------------------------------------------------
@@ -208,7 +208,8 @@ def test_motions_are_known_by_name_in_whatever_order_they_are(space: MotionSpace
     order = [2, 0, 3, 1]
     scene = copy.deepcopy(space.scene)
     scene.latents.mu.data = space.mu[order]
-    shuffled = MotionSpace(scene, {**space.info, "motions": [space.info["motions"][i] for i in order]}, space.source)
+    info = replace(space.info, motions=tuple(space.motions[i] for i in order))
+    shuffled = MotionSpace(scene, info, space.source)
     loaded = load_projector(shuffled, encoder=WordCounter())
     texts = ["stroll", "sprint", "seat greet"]
     torch.testing.assert_close(loaded.latent(texts), projector.latent(texts))
@@ -217,12 +218,12 @@ def test_motions_are_known_by_name_in_whatever_order_they_are(space: MotionSpace
 
 def test_a_projector_of_another_scene_or_encoder_is_refused(space: MotionSpace, projector: Projector):
     path = save_projector(projector)
-    other = MotionSpace(space.scene, {**space.info, "dataset_hash": "def"}, space.source)
+    other = MotionSpace(space.scene, replace(space.info, dataset_hash="def"), space.source)
     with pytest.raises(DimoError, match=f"belongs to another scene; fit it again: dimo text fit {space.source}"):
         load_projector(other, encoder=WordCounter())
-    renamed = [{**motion, "name": f"{motion['name']}ing"} for motion in space.info["motions"]]
+    renamed = replace(space.info, motions=tuple(replace(m, name=f"{m.name}ing") for m in space.motions))
     with pytest.raises(DimoError, match="another scene"):
-        load_projector(MotionSpace(space.scene, {**space.info, "motions": renamed}), path, WordCounter())
+        load_projector(MotionSpace(space.scene, renamed), path, WordCounter())
 
     class Other(WordCounter):
         direction = staticmethod(lambda word: WordCounter.direction(f"{word}!"))
@@ -376,11 +377,10 @@ def test_figures_want_texts_that_were_held_out(projector: Projector):
 @pytest.fixture
 def saved(space: MotionSpace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A scene on disk, for commands that count words."""
-    from dimo_ns.space.file import save_scene
 
     monkeypatch.setattr(language, "load_encoder", lambda *_: WordCounter())
     monkeypatch.setattr(language.file, "load_encoder", lambda *_: WordCounter())
-    return save_scene(space.scene, space.info, tmp_path / "scene.safetensors").parent
+    return space.save(tmp_path / "scene.safetensors").parent
 
 
 def test_the_commands_fit_and_ask(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture):

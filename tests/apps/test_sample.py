@@ -96,7 +96,7 @@ def test_of_one_motion_the_draws_are_its_posteriors():
     with torch.no_grad():
         space.scene.latents.mu.fill_(2.0)
         space.scene.latents.logvar.fill_(-6.0)
-    alone = MotionSpace(space.scene, {**space.info, "motions": space.info["motions"][:1]})
+    alone = MotionSpace(space.scene, replace(space.info, motions=space.motions[:1]))
     samples = sample(alone, 64)
     assert set(samples.nearest) == {NAMES[0]}
     torch.testing.assert_close(samples.latents.mean(), torch.tensor(2.0), atol=0.02, rtol=0)

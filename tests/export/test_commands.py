@@ -8,14 +8,14 @@ import pytest
 from plyfile import PlyData
 
 from dimo_ns import cli
-from dimo_ns.space.file import FILE, save_scene
+from dimo_ns.space.file import FILE
 from tests.spaces import FRAMES, some_space
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
     space = some_space()
-    return save_scene(space.scene, space.info, tmp_path_factory.mktemp("scene") / FILE)
+    return space.save(tmp_path_factory.mktemp("scene") / FILE)
 
 
 def dimo(*arguments: str | Path) -> None:

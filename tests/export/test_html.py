@@ -3,6 +3,7 @@
 import base64
 import errno
 import hashlib
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,10 +18,10 @@ from dimo_ns.core.skinning import skinning_weights
 from dimo_ns.errors import DimoError
 from dimo_ns.export.html import save_html
 from dimo_ns.export.html.pack import pack
-from dimo_ns.space.file import FILE, save_scene
+from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import MotionSpace
 from tests.export.html_payload import Unpacked, read, read_page
-from tests.spaces import DIM, FRAMES, GAUSSIANS, KEYPOINTS, NAMES, some_space
+from tests.spaces import DIM, FRAMES, GAUSSIANS, KEYPOINTS, NAMES, a_motion, some_space
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ def test_no_two_motions_fall_together_on_the_map():
     scene.latents = type(scene.latents)(5, DIM)
     with torch.no_grad():
         scene.latents.mu.copy_(torch.eye(5, DIM))
-    info = {**space.info, "motions": [{"name": n} for n in "abcde"]}
+    info = replace(space.info, motions=tuple(map(a_motion, "abcde")))
     _, arrays = packed(MotionSpace(scene, info), *"abcde")
     plane = arrays["plane"].astype(np.float64)
     np.testing.assert_allclose(plane @ plane.T, np.eye(2), atol=1e-5)
@@ -185,9 +186,9 @@ def test_names_and_prompts_are_text_whatever_they_hold(tmp_path: Path):
     space = some_space()
     plain = Elements(save_html(space, tmp_path / "plain.html").read_text("utf-8"))
     hostile = "</script></title><script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;$payload"
-    space.info |= {"object": hostile, "prompt": hostile, "licence": hostile}
-    space.info["motions"][0]["prompt"] = hostile
-    path = save_html(MotionSpace(space.scene, space.info), tmp_path / "hostile.html")
+    motions = (replace(space.motions[0], prompt=hostile), *space.motions[1:])
+    info = replace(space.info, object=hostile, prompt=hostile, licence=hostile, motions=motions)
+    path = save_html(MotionSpace(space.scene, info), tmp_path / "hostile.html")
     page = Elements(path.read_text("utf-8"))
     assert [tag for tag, _ in page.tags] == [tag for tag, _ in plain.tags]
     assert page.texts["title"] == [f"{hostile}: {hostile}"]
@@ -270,7 +271,7 @@ def test_what_is_unpacked_moves_as_the_scene_does(space: MotionSpace):
 
 
 def test_the_command_writes_the_page(space: MotionSpace, tmp_path: Path, capsys: pytest.CaptureFixture):
-    save_scene(space.scene, space.info, tmp_path / FILE)
+    space.save(tmp_path / FILE)
     arguments = ["export", "html", str(tmp_path), "-o", str(tmp_path / "page.html"), "--motions", "sit", "wave"]
     cli.main(arguments)
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'page.html'}: 0.1 MB")

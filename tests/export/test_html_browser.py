@@ -1,6 +1,7 @@
 """The page in a browser: it computes what the scene computes, obeys its controls, and asks no one for anything."""
 
 import math
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -8,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from tests.spaces import DIM, FRAMES, KEYPOINTS, NAMES, some_space
+from tests.spaces import DIM, FRAMES, KEYPOINTS, NAMES, a_motion, some_space
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 
 from playwright.sync_api import Browser, Error, Page
 
-from dimo_ns.core.cameras import project
+from dimo_ns.core.cameras import Cameras, orbit, project
 from dimo_ns.core.latent_axes import AXES, REACH, LatentAxes
-from dimo_ns.draw import picture
+from dimo_ns.draw.pictures import take_pictures
 from dimo_ns.export.html import save_html
 from dimo_ns.rasterize import rasterization
 from dimo_ns.space.motion_space import MotionSpace
@@ -71,7 +72,7 @@ def page(shared: Page) -> Page:
 
 
 def cameras(*azimuths: float) -> torch.Tensor:
-    return picture.orbit(torch.tensor(azimuths), 20.0)
+    return orbit(torch.tensor(azimuths), 20.0, (SIZE, SIZE)).viewmats
 
 
 def look(page: Page, viewmat: torch.Tensor) -> None:
@@ -133,8 +134,8 @@ def test_pictures_are_the_renderers(page: Page, space: MotionSpace, unpacked: Un
                     (unpacked.carry(unpacked.decode(z, torch.tensor([t]))), 45),
                     (space.scene.pose(z, torch.tensor([t])), 38),
                 ):
-                    (expected,), _, _ = picture.render(posed, viewmat[None], torch.tensor([K]), (SIZE, SIZE))
-                    assert psnr(drawn, expected) > least
+                    (expected,) = take_pictures(posed, Cameras(viewmat[None], torch.tensor([K]), (SIZE, SIZE)))
+                    assert psnr(drawn, expected.image) > least
 
 
 def test_a_cycle_goes_back_to_its_start_between_the_last_frame_and_the_first(page: Page):
@@ -174,7 +175,7 @@ def test_a_scene_of_one_motion_has_nothing_to_blend_or_explore(browser: Browser,
     space = some_space()
     scene = space.scene
     scene.latents = type(scene.latents)(1, DIM)
-    info = {**space.info, "motions": [{"name": "walk", "loop": True}], "frames": frames}
+    info = replace(space.info, motions=(a_motion("walk", frames=frames, loop=True),), frames=frames)
     page = open_page(browser, save_html(MotionSpace(scene, info), tmp_path / "page.html"))
     assert not page.locator("#blending").is_visible()
     assert not page.locator("#exploring").is_visible()
@@ -203,10 +204,9 @@ def test_it_plays_at_once_and_asks_for_nothing_but_itself(browser: Browser, path
 def test_hostile_names_are_shown_and_not_run(browser: Browser, tmp_path: Path):
     space = some_space()
     hostile = "</script><script>window.pwned = 1</script><img src=x onerror='window.pwned = 2'>"
-    space.info |= {"object": hostile, "prompt": hostile, "licence": hostile}
-    for motion in space.info["motions"]:
-        motion["prompt"] = hostile
-    page = open_page(browser, save_html(MotionSpace(space.scene, space.info), tmp_path / "page.html"))
+    motions = tuple(replace(motion, prompt=hostile) for motion in space.motions)
+    info = replace(space.info, object=hostile, prompt=hostile, licence=hostile, motions=motions)
+    page = open_page(browser, save_html(MotionSpace(space.scene, info), tmp_path / "page.html"))
     assert page.evaluate("window.pwned === undefined")
     assert page.title() == f"{hostile}: {hostile}"
     for place in ("h1", "#prompt", "#caption"):

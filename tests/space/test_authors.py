@@ -116,7 +116,7 @@ def test_the_scene_moves_as_their_network_does(checkpoint, tmp_path: Path):
     path, notes = import_authors(folder, tmp_path / "scene", ["walk", "run", "sit"], frames=11)
     assert notes == []
     space = MotionSpace.open(path)
-    assert (space.names, space.frames, space.info["object"]) == (["walk", "run", "sit"], 11, "bear")
+    assert (space.names, space.frames, space.info.object) == (["walk", "run", "sit"], 11, "bear")
     for motion, frame in ((0, 0), (1, 4), (2, 10)):
         translation, rotation = transforms(content, motion, frame / 11)
         assert 0.05 < np.abs(translation).mean() < 5  # it moves

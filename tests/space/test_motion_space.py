@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dimo_ns.errors import DimoError
-from dimo_ns.space.file import FILE, save_scene
+from dimo_ns.space.file import FILE
+from dimo_ns.space.info import SceneInfo
 from dimo_ns.space.motion_space import MotionSpace
 from tests.spaces import DIM, FPS, FRAMES, KEYPOINTS, NAMES, some_space
 
@@ -54,7 +55,7 @@ def test_distance_is_the_mean_shift_as_a_share_of_the_diameter(space: MotionSpac
 
 
 def test_it_opens_from_the_file_and_from_its_folder(space: MotionSpace, tmp_path: Path):
-    path = save_scene(space.scene, space.info, tmp_path / FILE)
+    path = space.save(tmp_path / FILE)
     for place in (path, tmp_path, str(path)):
         opened = MotionSpace.open(place)
         assert opened.names == list(NAMES)
@@ -92,8 +93,12 @@ def test_latents_of_another_size_or_without_meaning_are_refused(space: MotionSpa
         ({"motions": [{"name": n} for n in ("walk", "walk", "sit", "wave")]}, "two motions 'walk'"),
         ({"motions": [{"name": "../x"}] * 4}, "'name'"),
         ({"cameras": [{"name": "a", "w": 10}]}, "'h' is missing"),
+        ({"object": 5}, "'object' is 5; expected a text"),
+        ({"seed": "one"}, "'seed' is \"one\"; expected a whole number"),
+        ({"versions": ["torch"]}, "'versions' is .*; expected an object"),
+        ({"background": [1, 1]}, "'background' is .*; expected three numbers"),
     ],
 )
 def test_an_info_that_lies_is_refused(space: MotionSpace, wrong: dict, complaint: str):
-    with pytest.raises(DimoError, match=complaint):
-        MotionSpace(space.scene, {**space.info, **wrong})
+    with pytest.raises(DimoError, match=f"scene.json.*{complaint}"):
+        SceneInfo.read(space.info.to_json() | wrong, "scene.json")

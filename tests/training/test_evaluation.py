@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from dimo_ns.metrics.images import render_views
-from dimo_ns.training.evaluation import evaluate, posed
+from dimo_ns.training.evaluation import evaluate_model, posed
 from tests.training.tiny_runs import MOTIONS, SIZE, flat, open_set, write_set
 
 
@@ -25,7 +25,7 @@ def test_a_model_is_perfect_on_its_own_renders(tmp_path: Path):
         return (torch.cat([straight, alpha], -1).clamp(0, 1) * 255).round().byte().numpy()
 
     dataset = write_set(tmp_path / "second", photograph, frames=3)
-    figures = evaluate(*open_set(dataset), tmp_path / "images")
+    figures = evaluate_model(*open_set(dataset), tmp_path / "images")
     assert figures["psnr"] > 50
     assert figures["foreground_psnr"] > 45
     assert figures["ssim"] > 0.999
@@ -58,7 +58,7 @@ def test_stills_by_hand(tmp_path: Path):
     model, manager = open_set(dataset)
     with torch.no_grad():
         model.scene.decoder.basis.zero_()  # nothing moves
-    figures = evaluate(model, manager)
+    figures = evaluate_model(model, manager)
     one, two = -10 * math.log10(0.2**2 / 2), -10 * math.log10(0.4**2 / 2)
     still = figures["still"]
     assert still["first_frame"]["psnr"] == pytest.approx(one, abs=1e-4)

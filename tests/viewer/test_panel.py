@@ -1,5 +1,7 @@
 """The panel and the state say the same, whoever has changed what."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from dimo_ns.viewer.draw import first_camera
 from dimo_ns.viewer.overlays import Overlays
 from dimo_ns.viewer.panel import UNNAMED, Panel
 from dimo_ns.viewer.state import State
-from tests.spaces import FRAMES, NAMES, some_space
+from tests.spaces import FRAMES, NAMES, a_motion, some_space
 from tests.viewer.fake_viser import Gui, Scene
 
 
@@ -72,8 +74,8 @@ def test_one_motion_or_sixty(count: int):
     scene.latents = MotionLatents(count, some.mu.shape[1])
     with torch.no_grad():
         scene.latents.mu.normal_()
-    motions = [{"name": f"motion_{i}"} for i in range(count)]
-    gui, state = Gui(), State(MotionSpace(scene, {**info, "motions": motions}))
+    motions = tuple(a_motion(f"motion_{i}") for i in range(count))
+    gui, state = Gui(), State(MotionSpace(scene, replace(info, motions=motions)))
     panel = Panel(gui, state, Overlays(Scene()))
     gui["B"].hand(f"motion_{count - 1}")
     gui["A to B"].hand(1.0)

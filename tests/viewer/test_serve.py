@@ -1,12 +1,14 @@
 """`dimo view`'s server: where it listens, and what it says about that."""
 
 import socket
+from http.client import HTTPConnection
+from importlib.metadata import version
 
 import pytest
+import viser
 
 from dimo_ns import cli
 from dimo_ns.errors import DimoError
-from dimo_ns.space.file import save_scene
 from dimo_ns.viewer.serve import PORTS, SceneViewer, free_port, is_loopback
 from tests.spaces import some_space
 
@@ -36,7 +38,7 @@ def test_places_where_nobody_can_listen_are_said(host: str, port: int):
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_opening_it_up_is_said_in_one_line(host: str, tmp_path, monkeypatch: pytest.MonkeyPatch, capsys):
     space = some_space()
-    save_scene(space.scene, space.info, tmp_path / "scene.safetensors")
+    space.save(tmp_path / "scene.safetensors")
 
     def interrupted(*_) -> None:
         raise KeyboardInterrupt
@@ -52,6 +54,23 @@ def test_opening_it_up_is_said_in_one_line(host: str, tmp_path, monkeypatch: pyt
     assert any(line.startswith("Open to everyone who can reach 0.0.0.0") for line in lines) == (host == "0.0.0.0")
     (address,) = (line for line in lines if line.startswith(f"http://{host}:"))
     assert port <= int(address.split(":")[2].split()[0].rstrip("/")) < port + PORTS  # the next one where it was taken
+
+
+@pytest.mark.xfail(version("viser") == "0.2.7", reason="viser 0.2.7 serves files outside its root", strict=True)
+def test_nothing_outside_of_the_page_is_served():
+    viewer = SceneViewer(some_space(), free_port("127.0.0.1", 7460))
+    try:
+        outside = ["/../../__init__.py", "/%2e%2e/%2e%2e/__init__.py", f"/{viser.__file__}"]  # of viser
+        assert [asked(viewer.port, path) for path in ("/", *outside)] == [200, 404, 404, 404]
+    finally:
+        viewer.close()
+
+
+def asked(port: int, path: str) -> int:
+    """The status of the answer to a path that is sent as it is."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", path)
+    return connection.getresponse().status
 
 
 def test_loopback_is_this_machine_alone():

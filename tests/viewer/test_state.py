@@ -1,6 +1,7 @@
 """What a hand does to what is seen: latents are those that are asked for, time goes as it should, nothing gets lost."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from dimo_ns.errors import DimoError
 from dimo_ns.space.latent_files import read_latents
 from dimo_ns.space.motion_space import MotionSpace
 from dimo_ns.viewer.state import State
-from tests.spaces import FPS, FRAMES, NAMES, some_space
+from tests.spaces import FPS, FRAMES, NAMES, a_motion, some_space
 
 LAST = (FRAMES - 1) / FRAMES
 
@@ -80,7 +81,7 @@ def test_the_axes_are_found_for_one_motion_and_for_sixty():
         posteriors = space.scene.latents
         posteriors.mu = torch.nn.Parameter(torch.randn(count, space.mu.shape[1]))
         posteriors.logvar = torch.nn.Parameter(torch.full_like(posteriors.mu, -4.0))
-        space.motions = tuple(space.motions[0].__class__(f"m{i}", "", "train", False, ()) for i in range(count))
+        space.info = replace(space.info, motions=tuple(a_motion(f"m{i}") for i in range(count)))
         state = State(space)
         assert len(state.names) == count
         state.shift(0, 1.0)

@@ -5,10 +5,8 @@ one more latent number, which is 1 for this motion and 0 for all others, says it
 """
 
 import math
-from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +17,7 @@ from dimo_ns.core.decoder import LowRankDecoder, time_features
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.core.types import RigidTransforms
+from dimo_ns.data.dataset import Motion
 from dimo_ns.space.motion_space import MotionSpace
 
 GATE_LOGVAR = -12.0
@@ -79,9 +78,9 @@ def project(
 
 
 @torch.no_grad()
-def fold(space: MotionSpace, z: Float[Tensor, " d"], change: Change, described: Mapping[str, Any]) -> MotionSpace:
+def fold(space: MotionSpace, z: Float[Tensor, " d"], change: Change, added: Motion) -> MotionSpace:
     """A space with one more motion, whose decoder makes these very poses at its frames, and between them nearly
-    straight lines; all other motions are as they were. `described`: its entry in scene.json.
+    straight lines; all other motions are as they were. `added`: what is known of it.
 
     The new units of the trunk are ramps in time (first layer), sums of ramps that are cut to zero unless the last
     latent number is near 1 (second layer; SiLU(x) - SiLU(-x) = x), and their readout. For a LowRankDecoder only.
@@ -132,10 +131,10 @@ def fold(space: MotionSpace, z: Float[Tensor, " d"], change: Change, described: 
     logvar = scene.latents.logvar.detach().cpu()
     latents.logvar.data = F.pad(torch.cat([logvar, logvar.mean(0, keepdim=True)]), (0, 1), value=GATE_LOGVAR)
     gaussians, keypoints = deepcopy(scene.gaussians).cpu(), scene.keypoints.detach().cpu()
-    copied = Scene(latents, new, keypoints, scene.log_radii.detach().cpu().exp(), gaussians)
+    copied = Scene(latents, new, keypoints, scene.log_radii.detach().cpu().exp(), gaussians, scene.blend)
     copied.log_radii.data = scene.log_radii.detach().cpu().clone()
     copied.neighbours = scene.neighbours.cpu().clone()
-    info = {**space.info, "motions": [*space.info["motions"], dict(described)]}
+    info = replace(space.info, motions=(*space.motions, added))
     return MotionSpace(copied.to(space.device).eval(), info, space.source)
 
 

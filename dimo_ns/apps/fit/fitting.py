@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,14 +17,39 @@ from dimo_ns.apps.fit.latent import FULL, MIDDLE, Say, fit_latent, observed, sco
 from dimo_ns.apps.fit.observations import Observations
 from dimo_ns.core.decoder import LowRankDecoder
 from dimo_ns.core.types import RigidTransforms
-from dimo_ns.data.dataset import Dataset, View
+from dimo_ns.data.dataset import Dataset, Motion, View
 from dimo_ns.errors import DimoError
 from dimo_ns.metrics.images import means, psnr, shots
-from dimo_ns.metrics.tracks import Truth
+from dimo_ns.metrics.tracks import track_errors
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
 LEAST_OVERLAP = 0.5
-"""Of the silhouettes, under the latent alone, for a fit to be believed: a change bends the object into any shape."""
+"""How much silhouettes must overlap under the latent alone for a fit to be believed: a change bends the object into any
+shape."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How well the views that a fit was made from are shown."""
+
+    psnr: float
+    """Mean over the pictures, in dB."""
+    overlap: float
+    """Intersection over union of the silhouettes, mean over the pictures."""
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """How well other views of the same motion are shown: means of `metrics.images.compare` over all frames."""
+
+    best_training: str
+    """The training motion that is best in the motion's place."""
+    training_psnr: dict[str, float]
+    """Every training motion in its place, in dB."""
+    before: dict[str, float]
+    """The best training motion; with ground truth, `track_percent` too."""
+    after: dict[str, float]
+    """The fit."""
 
 
 @dataclass(eq=False)
@@ -36,9 +61,10 @@ class Fit:
     """In the scene's own frame."""
     best_training: str
     """The training motion that comes closest, shown in the motion's place."""
-    before: dict[str, float]
-    """Of that one, in the views that were seen: `psnr` in dB, `overlap` of the silhouettes."""
-    after: dict[str, float]
+    before: Seen
+    """That one."""
+    after: Seen
+    """The fit."""
     seconds: float
     seed: int
     curves: dict[str, list[float]]
@@ -49,14 +75,18 @@ class Fit:
     """From the scene's frame to the video's."""
     warnings: list[str] = field(default_factory=list)
 
-    def report(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """What fit.json says of it."""
         change, similarity = self.change, self.alignment
         return {
             "motion": self.clip.name,
             "seed": self.seed,
             "seconds": self.seconds,
-            "seen_views": {"best_training": self.best_training, "before": self.before, "after": self.after},
+            "seen_views": {
+                "best_training": self.best_training,
+                "before": asdict(self.before),
+                "after": asdict(self.after),
+            },
             "latent": self.latent.tolist(),
             "change": None if change is None else {"rank": change.rank, "parameters": change.parameters},
             "alignment": None
@@ -78,8 +108,9 @@ class Fit:
         name = self.clip.name
         while name in space.names:
             name += "_fitted"
-        entry = {"name": name, "prompt": name.replace("_", " "), "split": "train", "loop": self.clip.loop}
-        return fold(space, self.latent, self.change, entry)
+        times = tuple(frame / space.fps for frame in range(space.frames))
+        added = Motion(name, name.replace("_", " "), "train", self.clip.loop, times)
+        return fold(space, self.latent, self.change, added)
 
 
 def fit(
@@ -125,29 +156,28 @@ def fit(
     full = seen.at(FULL)
     before = _seen_figures(space, space.motion(space.mu[best : best + 1], seen.times)[0], full)
     after = _seen_figures(space, transforms, full)
-    overlap = after["overlap"] if change is None else _seen_figures(space, plain, full)["overlap"]
+    overlap = after.overlap if change is None else _seen_figures(space, plain, full).overlap
     result = Fit(
         latent, clip, space.names[best], before, after, time.perf_counter() - start, seed, curves, change, similarity
     )
     if overlap < LEAST_OVERLAP:
         result.warnings.append(
             f"No latent comes near what is seen of '{seen.motion}': silhouettes overlap by {overlap:.0%}, and the fit "
-            f"has {after['psnr']:.1f} dB; is this the object of the scene? Try --align if it stands elsewhere."
+            f"has {after.psnr:.1f} dB; is this the object of the scene? Try --align if it stands elsewhere."
         )
     return result
 
 
-def _seen_figures(space: MotionSpace, transforms: RigidTransforms, seen: Observations) -> dict[str, float]:
+def _seen_figures(space: MotionSpace, transforms: RigidTransforms, seen: Observations) -> Seen:
     decibels, overlap = observed(space, transforms, seen)
-    return {"psnr": float(decibels), "overlap": float(overlap)}
+    return Seen(float(decibels), float(overlap))
 
 
 # --- against what was not seen ----------------------------------------------------------------------------------------
 
 
-def measure(space: MotionSpace, dataset: Dataset, found: Fit, views: Sequence[View]) -> dict[str, Any]:
-    """Figures of a fit, `after`, and of the best training motion in its place, `before`, in these views of the dataset
-    that it was seen in: means of `metrics.images.compare` over all frames; with ground truth, `track_percent`."""
+def measure(space: MotionSpace, dataset: Dataset, found: Fit, views: Sequence[View]) -> Unseen:
+    """Compares a fit, and the training motions in its place, with these views of the dataset that it was seen in."""
     motion, similarity = found.clip.name, found.alignment
     cameras = [similarity.view(view) for view in views] if similarity else list(views)
     times = torch.arange(dataset.frames, device=space.device) / dataset.frames
@@ -162,10 +192,10 @@ def measure(space: MotionSpace, dataset: Dataset, found: Fit, views: Sequence[Vi
             for name, transforms in training.items()
         }
         best = max(decibels, key=lambda name: decibels[name])
-        figures: dict[str, Any] = {"best_training": best, "training_psnr": decibels}
-        truth = Truth.read(dataset) if similarity is None else None
-        for key, transforms in (("before", training[best]), ("after", found.clip.transforms)):
-            figures[key] = means(shot.figures() for shot in render(transforms))
-            if truth is not None:
-                figures[key]["track_percent"] = truth.error(motion, found.clip.keypoints, transforms)["percent"]
-    return figures
+
+        def figures(transforms: RigidTransforms) -> dict[str, float]:
+            errors = track_errors(dataset, found.clip.keypoints, {motion: transforms}) if similarity is None else {}
+            measured = means(shot.figures() for shot in render(transforms))
+            return measured | ({"track_percent": errors[motion].percent} if errors else {})
+
+        return Unseen(best, decibels, figures(training[best]), figures(found.clip.transforms))

@@ -107,4 +107,4 @@ def mark(space: MotionSpace) -> dict[str, Any]:
 
     Latents are no part of it: a projector goes with every training on the same motions.
     """
-    return {"hash": space.info.get("dataset_hash") or space.info.get("sha256"), "motions": sorted(space.names)}
+    return {"hash": space.info.dataset_hash or space.info.sha256, "motions": sorted(space.names)}

@@ -21,10 +21,10 @@ from torch import Tensor
 from dimo_ns.core.decoder import LowRankDecoder
 from dimo_ns.core.geometry import farthest_points
 from dimo_ns.core.latent_axes import AXES, REACH, LatentAxes, LatentMap
-from dimo_ns.core.skinning import NEIGHBOURS, skin, skinning_weights
+from dimo_ns.core.scene import Scene
+from dimo_ns.core.skinning import NEIGHBOURS, skin
 from dimo_ns.core.types import Gaussians, RigidTransforms, SkinningWeights
 from dimo_ns.errors import DimoError
-from dimo_ns.files.fields import Fields
 from dimo_ns.space.motion_space import MotionSpace
 
 Packed = dict[str, tuple[np.ndarray, dict[str, Any]]]
@@ -45,18 +45,19 @@ MAX_KEYPOINTS = 2**16
 def pack(space: MotionSpace, latents: dict[str, Float[Tensor, " d"]]) -> bytes:
     """The object of a space, and the motions of these latents by name. Raises DimoError if nothing of the object can be
     seen, or if a number is too large for the page."""
-    about = Fields(space.info, "scene.json")
     gaussians, skinning = visible(space)
     mu = torch.stack(list(latents.values()))
     motions = [space.motion(z[None])[0] for z in mu]
     arrays = pack_object(space, gaussians, skinning) | pack_latents(space, mu) | pack_decoder(space, motions)
-    arrays["outline"] = numbers(outline(space.scene.keypoints, gaussians, skinning, motions))
+    arrays["outline"] = numbers(outline(space.scene, gaussians, skinning, motions))
     entries, start = {}, 0
     for name, (array, range_of) in arrays.items():
         entries[name] = {"type": array.dtype.name, "shape": array.shape, "start": start, **range_of}
         start += array.nbytes + -array.nbytes % 4
     header = {
-        **{key: about.text(key, "") for key in ("object", "prompt", "licence")},
+        "object": space.info.object or "",
+        "prompt": space.info.prompt or "",
+        "licence": space.info.licence or "",
         "frames": space.frames,
         "sliders": {"axes": AXES, "reach": REACH},
         "motions": [describe(space, name, z) for name, z in latents.items()],
@@ -79,7 +80,7 @@ def visible(space: MotionSpace) -> tuple[Gaussians, SkinningWeights]:
     """The canonical splats that can be seen at all, and which key points carry them."""
     scene = space.scene
     every = scene.gaussians()
-    skinning = skinning_weights(every.means, scene.keypoints, scene.log_radii, scene.neighbours)
+    skinning = scene.skinning_weights()
     seen = every.opacities >= ALPHA_MIN
     if not seen.any():
         raise DimoError(
@@ -133,9 +134,10 @@ def pack_latents(space: MotionSpace, mu: Float[Tensor, "m d"]) -> Packed:
 
 
 def outline(
-    keypoints: Float[Tensor, "k 3"], gaussians: Gaussians, skinning: SkinningWeights, motions: list[RigidTransforms]
+    scene: Scene, gaussians: Gaussians, skinning: SkinningWeights, motions: list[RigidTransforms]
 ) -> Float[Tensor, "p 3"]:
     """The outermost places where the object goes in these motions, but for a thousandth, for the page to frame it."""
+    keypoints = scene.keypoints
     rows = (gaussians.opacities > OPAQUE).nonzero()[:, 0]
     if not len(rows):
         rows = torch.arange(len(gaussians.means), device=keypoints.device)
@@ -144,7 +146,8 @@ def outline(
     directions = torch.randn(3, OUTLINE_DIRECTIONS, generator=torch.Generator().manual_seed(0)).to(keypoints.device)
     corners = []
     for transforms in motions:
-        places = skin(gaussians.means[rows], gaussians.quats[rows], carried, keypoints, transforms)[0].flatten(0, 1)
+        means, _ = skin(gaussians.means[rows], gaussians.quats[rows], carried, keypoints, transforms, scene.blend)
+        places = means.flatten(0, 1)
         corners.append(places[(places @ directions).topk(1 + len(places) // 1000, 0).indices[-1]])
     places = torch.cat(corners)
     return places[(places @ directions).argmax(0)]

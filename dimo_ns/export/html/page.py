@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dimo_ns.errors import DimoError
 from dimo_ns.export.html.pack import pack
-from dimo_ns.files.fields import Fields, check_unique
+from dimo_ns.files.fields import check_unique
 from dimo_ns.files.output import complete
 from dimo_ns.space.choosing import chosen_latent
 from dimo_ns.space.motion_space import MotionSpace
@@ -40,8 +40,7 @@ def save_html(space: MotionSpace, path: Path, motions: Sequence[str] = (), overw
 
 def page(space: MotionSpace, latents: dict[str, Float[Tensor, " d"]]) -> str:
     """The page as text. Names and prompts are other people's: they enter it as text, here or by the script."""
-    about = Fields(space.info, "scene.json")
-    name, prompt = about.text("object", "") or "Object", about.text("prompt", "")
+    name, prompt = space.info.object or "Object", space.info.prompt or ""
     style, sorter = source("player.css"), source("sorter.js")
     script = "\n".join(source(file) for file in SCRIPTS)
     return Template(source("template.html")).substitute(
