@@ -167,7 +167,7 @@ def test_it_says_what_was_saved(made):
     assert panel.message.content.endswith("new`: a new motion")
 
 
-# --- a hand that is quicker than the threads that call back ------------------------------------------------------------
+# --- a hand that is quicker than the threads that call back -----------------------------------------------------------
 
 
 def arrives(handle, value) -> None:
