@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from dimo_ns.cli.commands import Positional
+from dimo_ns.cli.commands import Out, Positional, say
 from dimo_ns.errors import needs
 
 
 @needs("train", "dimo demo")
-def demo(out: Path = Path("demo")) -> None:
+def demo(out: Out = Path("demo")) -> None:
     """Train on the sample dataset, without a GPU too, and export pictures, a video and a page to play with.
 
     Args:
@@ -15,7 +15,7 @@ def demo(out: Path = Path("demo")) -> None:
     """
     import dimo_ns.demo
 
-    dimo_ns.demo.run(out)
+    dimo_ns.demo.run(out, say)
 
 
 @needs("train", "dimo report")
@@ -27,4 +27,4 @@ def report(run: Positional[Path]) -> None:
     """
     from dimo_ns.reports.training import write_report
 
-    print(write_report(run))
+    say(write_report(run))

@@ -11,12 +11,11 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from nerfstudio.configs.base_config import LocalWriterConfig, LoggingConfig, MachineConfig, ViewerConfig
@@ -27,7 +26,7 @@ from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.utils.writer import EventName, TimeWriter
 
-from dimo_ns.errors import DimoError
+from dimo_ns.errors import DimoError, exit_on_error
 from dimo_ns.training import checkpoint
 from dimo_ns.training.optim import NonFiniteGuard
 
@@ -82,6 +81,7 @@ class SelfContained(Protocol):
         ...
 
 
+@runtime_checkable
 class ResumablePipeline(Protocol):
     """What `DimoTrainer` needs of a pipeline so that a resumed run continues as if nothing had happened."""
 
@@ -324,15 +324,3 @@ def choose_device(asked: str) -> Literal["cpu", "cuda", "mps"]:
         CONSOLE.print("Training on the CPU: no CUDA device was found.")
         return "cpu"
     return cast(Literal["cpu", "mps"], asked)
-
-
-@contextlib.contextmanager
-def exit_on_error() -> Iterator[None]:
-    """Turns a DimoError into its sentence on stderr and exit status 2, and Ctrl-C into 130."""
-    try:
-        yield
-    except DimoError as error:
-        print(f"dimo: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
-    except KeyboardInterrupt as error:
-        raise SystemExit(130) from error

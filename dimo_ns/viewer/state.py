@@ -21,7 +21,6 @@ from dimo_ns.apps.language import Projector
 from dimo_ns.apps.sample import sample
 from dimo_ns.core.latent_axes import AXES, REACH, LatentAxes, LatentMap
 from dimo_ns.errors import DimoError
-from dimo_ns.export.trajectories import FILE, save_trajectories
 from dimo_ns.space.latent_files import read_latents
 from dimo_ns.space.motion_space import MotionSpace
 
@@ -234,7 +233,6 @@ class State:
         z, out = (shown or self.shown()).z.clone(), self.space.source / SAVED / name
         clip = self.space.clip(name, z)
         write_clips(self.space, [clip], out)
-        save_trajectories(self.space, [clip], out / FILE)
         with self._change():
             self.saved[name] = z
             self._set(z, name)
