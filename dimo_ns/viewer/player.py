@@ -65,6 +65,7 @@ class Player(threading.Thread):
         warnings.filterwarnings("ignore", "Queued a .* on a closed connection")  # of a browser that has just left
 
     def stop(self) -> None:
+        """Ends the thread, and waits for its end."""
         self._stopped = True
         self.wake()
         self.join()
@@ -76,6 +77,7 @@ class Player(threading.Thread):
             self.state.changed.notify_all()
 
     def run(self) -> None:
+        """Plays, draws and sends until it is stopped."""
         self._warm_up()
         last = touched = time.monotonic()
         while not self._stopped:
