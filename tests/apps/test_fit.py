@@ -13,8 +13,8 @@ from dimo_ns.apps.fit import Fit, Observations, Similarity, fit, measure, observ
 from dimo_ns.apps.fit.adapt import differences
 from dimo_ns.apps.fit.align import align
 from dimo_ns.apps.fit.change import fold, project, raw_poses
-from dimo_ns.apps.fit.observations import render
 from dimo_ns.cli import main
+from dimo_ns.core.cameras import Cameras
 from dimo_ns.core.geometry import quat_to_matrix
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Dataset
@@ -117,11 +117,11 @@ def test_any_number_of_frames_will_do_and_they_span_the_whole_motion(space: Moti
 
 def test_a_change_shows_what_no_latent_does(space: MotionSpace, dataset: Dataset, plain: Fit, adapted: Fit):
     held_out = [measure(space, dataset, found, dataset.test_views) for found in (plain, adapted)]
-    assert held_out[1]["after"]["psnr"] > held_out[0]["after"]["psnr"] + 2
-    assert held_out[1]["after"]["track_percent"] < 0.5 * held_out[1]["before"]["track_percent"]
-    assert held_out[0]["before"] == held_out[1]["before"]
-    best = held_out[0]["training_psnr"]
-    assert held_out[0]["before"]["psnr"] == pytest.approx(max(best.values()))
+    assert held_out[1].after["psnr"] > held_out[0].after["psnr"] + 2
+    assert held_out[1].after["track_percent"] < 0.5 * held_out[1].before["track_percent"]
+    assert held_out[0].before == held_out[1].before
+    best = held_out[0].training_psnr
+    assert held_out[0].before["psnr"] == pytest.approx(max(best.values()))
 
 
 def test_one_view_and_missing_frames_are_enough_to_see_that_it_swings(space: MotionSpace, dataset: Dataset):
@@ -130,7 +130,7 @@ def test_one_view_and_missing_frames_are_enough_to_see_that_it_swings(space: Mot
     seen.images[4] = 0
     found = fit(space, seen, adapt=True)
     figures = measure(space, dataset, found, dataset.test_views)
-    assert figures["after"]["psnr"] > figures["before"]["psnr"] + 1
+    assert figures.after["psnr"] > figures.before["psnr"] + 1
 
 
 def test_a_change_of_full_rank_is_exact_and_lower_ones_are_worse(space: MotionSpace):
@@ -198,24 +198,23 @@ def test_cameras_seen_from_the_scene_show_the_moved_object(dataset: Dataset):
     points = 0.2 * torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
     moved = KNOWN.scale * points @ quat_to_matrix(KNOWN.quat).T + KNOWN.translation
 
-    def pixels(viewmats: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        projected = (x @ viewmats[:, :3, :3].mT + viewmats[:, None, :3, 3]) @ seen.Ks.mT
-        return projected[..., :2] / projected[..., 2:]
+    def pixels(cameras: Cameras, x: torch.Tensor) -> torch.Tensor:
+        return cameras.project(x)[..., :2]
 
-    expected = pixels(seen.viewmats, moved)
-    torch.testing.assert_close(pixels(KNOWN.viewmats(seen.viewmats), points), expected, atol=1e-3, rtol=0)
+    expected = pixels(seen.cameras, moved)
+    torch.testing.assert_close(pixels(KNOWN.cameras(seen.cameras), points), expected, atol=1e-3, rtol=0)
     turned = replace(dataset, views=tuple(KNOWN.view(view) for view in dataset.views))
-    torch.testing.assert_close(pixels(observe(turned, "walk").viewmats, points), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(pixels(observe(turned, "walk").cameras, points), expected, atol=1e-3, rtol=0)
 
 
 def elsewhere(space: MotionSpace, dataset: Dataset) -> Observations:
     """The motion "wave" of an object that was moved by `KNOWN`."""
     seen = observe(dataset, "wave")
-    true = replace(seen, viewmats=KNOWN.viewmats(seen.viewmats))
+    true = replace(seen, cameras=KNOWN.cameras(seen.cameras))
     views = torch.arange(len(seen.views)).expand(FRAMES, -1)
     with torch.no_grad():
-        image, alpha = render(space.scene.carry(space.clips(["wave"])[0].transforms), true, views)
-    return replace(seen, images=torch.cat([image - 1 + alpha, alpha], -1))
+        picture = true.render(space.scene.carry(space.clips(["wave"])[0].transforms), views)
+    return replace(seen, images=torch.cat([picture.color, picture.alpha], -1))
 
 
 def test_alignment_recovers_a_known_shift_turn_and_size(space: MotionSpace, dataset: Dataset):
@@ -232,7 +231,9 @@ def test_a_moved_object_is_fitted_in_the_scenes_own_frame(space: MotionSpace, da
     assert found.best_training == "wave"
     assert distance(space, found.clip.positions, space.trained_positions[space.index("wave")]) < 0.05
     assert found.after.psnr > 30
-    assert torch.equal(seen.viewmats, observe(dataset, "wave").viewmats)  # what was handed in is as it was
+    assert torch.equal(
+        seen.cameras.viewmats, observe(dataset, "wave").cameras.viewmats
+    )  # what was handed in is as it was
 
 
 # --- what pictures say ------------------------------------------------------------------------------------------------
@@ -243,7 +244,7 @@ def test_smaller_pictures_are_renders_of_a_smaller_camera(space: MotionSpace, da
     assert small.size == (20, 20)
     views = torch.arange(3)[None]
     with torch.no_grad():
-        image, _ = render(space.scene.carry(space.clips(["walk"])[0].transforms[:1]), small, views)
+        image = small.render(space.scene.carry(space.clips(["walk"])[0].transforms[:1]), views).over()
     truth = small.rgba(torch.zeros(1, 3, dtype=torch.long), views)
     assert float((image - (truth[..., :3] + 1 - truth[..., 3:])).square().mean().sqrt()) < 0.03
 
@@ -294,7 +295,9 @@ def test_observations_that_show_nothing_or_do_not_fit_together_are_refused(datas
     with pytest.raises(DimoError, match="shows nothing"):
         replace(seen, images=torch.zeros_like(seen.images))
     with pytest.raises(DimoError, match="Observations are images"):
-        replace(seen, viewmats=seen.viewmats[:1])
+        replace(seen, cameras=seen.cameras[:1])
+    with pytest.raises(DimoError, match="Observations are images"):
+        replace(seen, cameras=seen.cameras.resized((20, 20)))
 
 
 def test_views_of_different_sizes_are_refused(dataset: Dataset):
