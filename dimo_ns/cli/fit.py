@@ -40,8 +40,7 @@ def fit(
     from rich.progress import Progress
 
     from dimo_ns.apps.clips import check_out, write_clips
-    from dimo_ns.apps.fit import fit as reconstruct
-    from dimo_ns.apps.fit import measure, observe
+    from dimo_ns.apps.fit import fit_motion, measure, observe
     from dimo_ns.apps.fit.pictures import comparison_sheet, comparison_video
     from dimo_ns.data.format import load
     from dimo_ns.export.trajectories import FILE, save_trajectories
@@ -54,7 +53,7 @@ def fit(
     seen = observe(dataset, motion, views or None, space.device)
     with Progress(transient=True) as bar:
         task = bar.add_task("", total=1.0)
-        found = reconstruct(
+        found = fit_motion(
             space, seen, adapt, rank, align, seed,
             lambda what, done: bar.update(task, description=what, completed=done),
         )  # fmt: skip

@@ -26,9 +26,9 @@ def text_fit(
         revision: Its revision.
     """
     from dimo_ns.apps.language import (
-        evaluate,
         fit_projector,
         load_encoder,
+        measure_projector,
         read_paraphrases,
         save_projector,
     )
@@ -45,7 +45,7 @@ def text_fit(
             f"Known by prompt and name alone, and so less well: {', '.join(missing)}. Add paraphrases with --prompts."
         )
     if any(entry.held_out for entry in paraphrases.values()):
-        found = evaluate(projector, paraphrases)
+        found = measure_projector(projector, paraphrases)
         print(
             f"Of {found['texts']} held-out texts, {found['top_1']:.1%} find their motion first, {found['top_3']:.1%} "
             f"among the first three; {found['warned']:.1%} are taken for unknown."

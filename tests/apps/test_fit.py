@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dimo_ns.apps.fit import Fit, Observations, Similarity, fit, measure, observe
+from dimo_ns.apps.fit import Fit, Observations, Similarity, fit_motion, measure, observe
 from dimo_ns.apps.fit.adapt import differences
 from dimo_ns.apps.fit.align import align
 from dimo_ns.apps.fit.change import fold, project, raw_poses
@@ -56,12 +56,12 @@ def dataset(space: MotionSpace, tmp_path_factory: pytest.TempPathFactory) -> Dat
 
 @pytest.fixture(scope="module")
 def plain(space: MotionSpace, dataset: Dataset) -> Fit:
-    return fit(space, observe(dataset, "swing"))
+    return fit_motion(space, observe(dataset, "swing"))
 
 
 @pytest.fixture(scope="module")
 def adapted(space: MotionSpace, dataset: Dataset) -> Fit:
-    return fit(space, observe(dataset, "swing"), adapt=True)
+    return fit_motion(space, observe(dataset, "swing"), adapt=True)
 
 
 def distance(space: MotionSpace, a: torch.Tensor, b: torch.Tensor) -> float:
@@ -74,7 +74,7 @@ def distance(space: MotionSpace, a: torch.Tensor, b: torch.Tensor) -> float:
 def test_a_training_motion_is_recovered_from_its_own_frames(space: MotionSpace, dataset: Dataset):
     """And nothing of the scene changes."""
     before = {name: value.clone() for name, value in space.scene.state_dict().items()}
-    found = fit(space, observe(dataset, "sit"))
+    found = fit_motion(space, observe(dataset, "sit"))
     assert distance(space, found.clip.positions, space.trained_positions[space.index("sit")]) < 0.01
     assert found.after.psnr > 45  # 8 bits
     assert found.best_training == "sit"
@@ -91,13 +91,13 @@ def test_a_fit_is_at_least_as_good_as_the_best_training_motion_in_its_place(plai
 
 
 def test_the_same_seed_gives_the_same_fit(space: MotionSpace, dataset: Dataset, plain: Fit):
-    again = fit(space, observe(dataset, "swing"))
+    again = fit_motion(space, observe(dataset, "swing"))
     assert torch.equal(plain.latent, again.latent)
     assert plain.curves == again.curves
 
 
 def test_rank_0_is_the_plain_fit(space: MotionSpace, dataset: Dataset, plain: Fit):
-    none = fit(space, observe(dataset, "swing"), adapt=True, rank=0)
+    none = fit_motion(space, observe(dataset, "swing"), adapt=True, rank=0)
     assert torch.equal(none.clip.positions, plain.clip.positions)
     assert none.change is None
     assert none.adapted(space) is None
@@ -107,7 +107,7 @@ def test_any_number_of_frames_will_do_and_they_span_the_whole_motion(space: Moti
     """Frames 0, 3 and 6 of 9 are at the times 0, 1/3 and 2/3, as those of a video of three frames are."""
     every = observe(dataset, "run")
     few = replace(every, images=every.images[::3], exist=every.exist[::3])
-    found = fit(space, few)
+    found = fit_motion(space, few)
     assert len(found.clip) == 3
     assert distance(space, found.clip.positions, space.trained_positions[space.index("run")][::3]) < 0.02
 
@@ -128,7 +128,7 @@ def test_one_view_and_missing_frames_are_enough_to_see_that_it_swings(space: Mot
     seen = observe(dataset, "swing", ["view_00"])
     seen.exist[4] = False
     seen.images[4] = 0
-    found = fit(space, seen, adapt=True)
+    found = fit_motion(space, seen, adapt=True)
     figures = measure(space, dataset, found, dataset.test_views)
     assert figures.after["psnr"] > figures.before["psnr"] + 1
 
@@ -226,14 +226,13 @@ def test_alignment_recovers_a_known_shift_turn_and_size(space: MotionSpace, data
 
 def test_a_moved_object_is_fitted_in_the_scenes_own_frame(space: MotionSpace, dataset: Dataset):
     seen = elsewhere(space, dataset)
-    found = fit(space, seen, align=True)
+    found = fit_motion(space, seen, align=True)
     assert found.alignment is not None
     assert found.best_training == "wave"
     assert distance(space, found.clip.positions, space.trained_positions[space.index("wave")]) < 0.05
     assert found.after.psnr > 30
-    assert torch.equal(
-        seen.cameras.viewmats, observe(dataset, "wave").cameras.viewmats
-    )  # what was handed in is as it was
+    unchanged = observe(dataset, "wave").cameras.viewmats
+    assert torch.equal(seen.cameras.viewmats, unchanged)
 
 
 # --- what pictures say ------------------------------------------------------------------------------------------------
@@ -263,7 +262,7 @@ def test_a_video_of_another_object_is_told(space: MotionSpace, dataset: Dataset)
     seen.images[:] = 0
     seen.images[:, :, :8, :8] = 255  # a white box in a corner
     for adapt in (False, True):  # a change bends the object into any shape, and is told all the same
-        (warning,) = fit(space, seen, adapt=adapt).warnings
+        (warning,) = fit_motion(space, seen, adapt=adapt).warnings
         assert "is this the object of the scene" in warning
 
 
@@ -308,7 +307,7 @@ def test_views_of_different_sizes_are_refused(dataset: Dataset):
 
 def test_a_negative_rank_is_refused(space: MotionSpace, dataset: Dataset):
     with pytest.raises(DimoError, match="rank of a change is -1"):
-        fit(space, observe(dataset, "walk"), adapt=True, rank=-1)
+        fit_motion(space, observe(dataset, "walk"), adapt=True, rank=-1)
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ class Protocol:
     single_view: str = ""
     """The view of the fits from one view; empty: the first training view."""
     repeats: int = 20
-    """Of every time that is measured; 0: none."""
+    """How often each time is measured; 0: not at all."""
 
     @staticmethod
     def read(path: Path) -> "Protocol":

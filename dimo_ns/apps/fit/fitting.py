@@ -104,7 +104,7 @@ class Fit:
         return fold(space, self.latent, self.change, added)
 
 
-def fit(
+def fit_motion(
     space: MotionSpace,
     observations: Observations,
     adapt: bool = False,

@@ -96,7 +96,7 @@ def read_texts(fields: Fields, key: str) -> list[str]:
 
 
 def place(space: MotionSpace) -> Path:
-    """Of the projector that belongs to a space."""
+    """The file of the projector that belongs to a space."""
     if space.source is None:
         raise DimoError("This scene lies in no folder; say where the projector is to be.")
     return space.source / FILE

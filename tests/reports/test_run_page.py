@@ -17,7 +17,7 @@ from dimo_ns.draw.curves import read_scalars
 from dimo_ns.draw.latent_map import principal
 from dimo_ns.draw.sheet import crop
 from dimo_ns.errors import DimoError
-from dimo_ns.reports.training import write_report
+from dimo_ns.reports.run_page import write_run_page
 from dimo_ns.runs import export_scene, load_run
 from dimo_ns.space.file import load_scene
 from dimo_ns.training import checkpoint
@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_report_holds_its_page_and_all_that_the_page_shows(run: Path):
-    page = write_report(run / "config.yml").read_text()
+    page = write_run_page(run / "config.yml").read_text()
     names = {path.name for path in (run / "report").iterdir()}
     pictures = {"contact_sheet.png", "tracks.png", "latent_map.png", "curves.png"}
     assert names == pictures | {"index.html", "metrics.json", "orbit.mp4", "motions.mp4"}
@@ -80,7 +80,7 @@ def test_an_exported_run_poses_as_the_run_does(run: Path, tmp_path: Path):
 
 def test_a_folder_without_a_run_is_said_to_be_one(tmp_path: Path):
     with pytest.raises(DimoError, match=r"There is no run at .*config\.yml"):
-        write_report(tmp_path)
+        write_run_page(tmp_path)
 
 
 def test_a_frame_holds_what_it_is_made_for_and_little_more():
