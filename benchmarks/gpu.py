@@ -8,14 +8,13 @@ and with the low-rank one: milliseconds of each part, steps per second, peak mem
 """
 
 import itertools
-import math
 import statistics
 import sys
 import time
 
 import torch
 
-from dimo_ns.core.cameras import orbit_c2w, viewmats_from_c2w
+from dimo_ns.core.cameras import orbit
 from dimo_ns.core.decoder import LowRankDecoder, MLPDecoder
 from dimo_ns.core.gaussians import init_around_keypoints
 from dimo_ns.core.geometry import nearest_neighbours
@@ -23,16 +22,15 @@ from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.losses import arap, ssim
 from dimo_ns.core.scene import Scene
 from dimo_ns.rasterize import rasterization
+from dimo_ns.rasterize.skinning import fused_blend
 
 MOTIONS, TIMES, VIEWS, SIZE, KEYPOINTS, PER_KEYPOINT = 4, 2, 2, 512, 512, 200
 WARM_UP, REPETITIONS = 5, 30
 
 
 def cameras(count: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    azimuth = torch.arange(count) * 360.0 / count
-    focal = size / 2 / math.tan(math.radians(33.9) / 2)
-    K = torch.tensor([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1]])
-    return viewmats_from_c2w(orbit_c2w(azimuth, torch.zeros(count), 2.0)), K.repeat(count, 1, 1)
+    around = orbit(torch.arange(count) * 360.0 / count, 0.0, (size, size))
+    return around.viewmats, around.Ks
 
 
 def build(kind: str) -> Scene:
@@ -43,7 +41,7 @@ def build(kind: str) -> Scene:
     colors = torch.rand(KEYPOINTS, 3, generator=generator)
     gaussians = init_around_keypoints(keypoints, radii, colors, PER_KEYPOINT, generator=generator)
     decoder = MLPDecoder() if kind == "mlp" else LowRankDecoder(KEYPOINTS, rank=96, width=512)
-    return Scene(MotionLatents(MOTIONS), decoder, keypoints, radii, gaussians)
+    return Scene(MotionLatents(MOTIONS), decoder, keypoints, radii, gaussians, fused_blend)
 
 
 def agreement() -> None:

@@ -4,7 +4,7 @@
 
 Chromium, headless, from file://, with WebGL in software (SwiftShader). "first picture": from asking for the page until
 its first picture is drawn, in a browser that is running. "rate": pictures of 512 x 512 drawn in five seconds of
-playing. "PSNR": pictures of 512 x 512 before 3 cameras, at 3 times, of 2 motions, against dimo_ns.draw.picture; the
+playing. "PSNR": pictures of 512 x 512 before 3 cameras, at 3 times, of 2 motions, against dimo_ns.draw.pictures; the
 worst of them. Then the same without pictures for two made-up scenes of the paper's size, whose numbers are random and
 so hardly get smaller by compression: one with each decoder.
 """
@@ -19,14 +19,16 @@ from pathlib import Path
 
 import torch
 
+from dimo_ns.core.cameras import Cameras, orbit
 from dimo_ns.core.decoder import LowRankDecoder, MLPDecoder
 from dimo_ns.core.gaussians import CanonicalGaussians
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.data.dataset import Motion
-from dimo_ns.draw import picture
+from dimo_ns.draw.pictures import take_pictures
 from dimo_ns.export.html import save_html
 from dimo_ns.export.html.pack import pack
+from dimo_ns.rasterize.skinning import fused_blend
 from dimo_ns.space.info import SceneInfo
 from dimo_ns.space.motion_space import MotionSpace
 from tests.export.browser import launched, open_page, pixels, psnr
@@ -52,6 +54,7 @@ def made_up(kind: str) -> MotionSpace:
             torch.rand(GAUSSIANS, 3),
             torch.randn(GAUSSIANS, 4),
         ),
+        fused_blend,
     )
     with torch.no_grad():
         scene.latents.mu.normal_()
@@ -77,8 +80,7 @@ def measure(name: str, space: MotionSpace, browser, folder: Path, compared: bool
     print(f"  made in {made:.1f} s, first picture after {time.perf_counter() - start:.2f} s")
     foreign = [url for url in page.requests[1:] if not url.startswith("blob:")]
     print(f"  requests but for itself and its worker: {len(foreign)}; errors: {page.errors}")
-    (viewmat,) = picture.orbit(torch.tensor([40.0]), 15.0)
-    look(page, viewmat)
+    look(page, orbit(torch.tensor(40.0), 15.0, (SIZE, SIZE)).viewmats)
     page.evaluate("document.body.classList.add('folded')")
     page.wait_for_timeout(500)
     before, start = page.evaluate("dimo.pictures"), time.perf_counter()
@@ -106,14 +108,14 @@ def look(page, viewmat: torch.Tensor) -> None:
 @torch.no_grad()
 def closeness(space: MotionSpace, page) -> float:
     worst = math.inf
-    for viewmat in picture.orbit(torch.tensor([40.0, 160.0, 280.0]), 15.0):
+    for viewmat in orbit(torch.tensor([40.0, 160.0, 280.0]), 15.0, (SIZE, SIZE)).viewmats:
         look(page, viewmat)
         for motion in (0, len(space.names) - 1):
             for t in space.times[[0, space.frames // 2, space.frames - 1]]:
                 page.evaluate("([motion, t]) => (dimo.setMotion(motion), dimo.setTime(t))", [motion, float(t)])
                 posed = space.scene.pose(space.mu[motion : motion + 1], t[None])
-                (expected,), _, _ = picture.render(posed, viewmat[None], torch.tensor([K]), (SIZE, SIZE))
-                worst = min(worst, psnr(pixels(page), expected))
+                (expected,) = take_pictures(posed, Cameras(viewmat[None], torch.tensor([K]), (SIZE, SIZE)))
+                worst = min(worst, psnr(pixels(page), expected.image))
     return worst
 
 

@@ -1,10 +1,8 @@
 """The methods that `ns-train` offers. nerfstudio imports this for every one of its commands: keep it light."""
 
-from typing import Literal
-
 from nerfstudio.plugins.types import MethodSpecification
 
-from dimo_ns.training.model import DimoModel, DimoModelConfig
+from dimo_ns.training.model import DimoModelConfig
 from dimo_ns.training.optim import FrameAdamConfig, FusedAdamConfig
 from dimo_ns.training.pipeline import DimoPipelineConfig
 from dimo_ns.training.trainer import DimoTrainerConfig
@@ -12,15 +10,14 @@ from dimo_ns.viewer.nerfstudio import MotionTab
 
 ADAM_GROUPS = ("means", "quats", "scales", "opacities", "colors", "keypoints", "radii", "latents", "decoder", "basis")
 FRAME_GROUPS = ("translations", "rotations")
-DimoModel.panel_type = MotionTab
 
 
-def _trainer(name: str, recipe: Literal["paper", "laptop"]) -> DimoTrainerConfig:
+def _trainer(name: str, recipe: str) -> DimoTrainerConfig:
     optimizers = {group: {"optimizer": FusedAdamConfig(), "scheduler": None} for group in ADAM_GROUPS}
     optimizers |= {group: {"optimizer": FrameAdamConfig(), "scheduler": None} for group in FRAME_GROUPS}
     return DimoTrainerConfig(
         method_name=name,
-        pipeline=DimoPipelineConfig(model=DimoModelConfig(recipe=recipe)),
+        pipeline=DimoPipelineConfig(model=DimoModelConfig(recipe=recipe, panel=MotionTab)),
         optimizers=optimizers,
         vis="viewer+tensorboard",
     )

@@ -6,10 +6,10 @@ Done again, it does what is not done yet: an interrupted training goes on from i
 import copy
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from nerfstudio.utils.rich_utils import CONSOLE
 from rich.progress import Progress
 
 from dimo_ns.config import dimo_laptop
@@ -23,7 +23,7 @@ from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import MotionSpace
 from dimo_ns.training import checkpoint
 from dimo_ns.training.model import DimoModelConfig
-from dimo_ns.training.recipe import LAPTOP
+from dimo_ns.training.recipe import read_recipe
 from dimo_ns.training.trainer import DimoTrainerConfig
 
 PAGE = "motions.html"
@@ -31,11 +31,11 @@ LENGTH = 0.75
 """Of the recipe: enough to see it work, in minutes."""
 
 
-def run(out: Path) -> None:
+def run(out: Path, say: Callable[[str], None]) -> None:
     """Makes dataset, training run, report and scene in the folder `out`, and says where each is. Raises DimoError."""
     out = out.expanduser().resolve()
-    dataset = sample(out / "sample")
-    folder = train(dataset, out)
+    dataset = sample(out / "sample", say)
+    folder = train(dataset, out, say)
     newest = next(iter(checkpoint.steps(folder / "nerfstudio_models").values())).stat().st_mtime
 
     report, scene, page = folder / "report" / "index.html", folder / FILE, folder / PAGE
@@ -52,27 +52,28 @@ def run(out: Path) -> None:
         say(f"Web page: {page} is up to date.")
     else:
         save_html(MotionSpace.open(scene), page, overwrite=True)
-    summarize(dataset, folder, json.loads((folder / "report" / "metrics.json").read_text()))
+    for line in summary(dataset, folder, json.loads((folder / "report" / "metrics.json").read_text())):
+        say(line)
 
 
-def sample(path: Path) -> Dataset:
+def sample(path: Path, say: Callable[[str], None]) -> Dataset:
     """The sample dataset, made if it is not there: it appears under its name when it is complete."""
     if path.is_dir():
         say(f"Dataset: {path} is there already.")
         return load(path)
-    with Progress(console=CONSOLE, transient=True) as bar:
+    with Progress(transient=True) as bar:
         task = bar.add_task("Drawing the sample dataset", total=None)
         return write_sample(path, progress=lambda done, total: bar.update(task, completed=done, total=total))
 
 
-def train(dataset: Dataset, out: Path) -> Path:
+def train(dataset: Dataset, out: Path, say: Callable[[str], None]) -> Path:
     """Trains, or goes on training, as ns-train would; returns the folder of the run."""
     config: DimoTrainerConfig = copy.deepcopy(dimo_laptop.config)  # pyright: ignore[reportAssignmentType]
     config.data = config.pipeline.datamanager.data = dataset.root
     config.output_dir, config.experiment_name, config.timestamp = out, "training", "demo"
     config.vis = "tensorboard"
     cast(DimoModelConfig, config.pipeline.model).length = LENGTH
-    folder, last = config.get_base_dir(), LAPTOP.scaled(LENGTH).length(len(dataset.train_motions)) - 1
+    folder, last = config.get_base_dir(), read_recipe("laptop").scaled(LENGTH).length(len(dataset.train_motions)) - 1
     done = max(checkpoint.steps(config.get_checkpoint_dir()), default=None)
     if done is not None and done >= last:
         say(f"Training: {folder} is finished.")
@@ -89,11 +90,10 @@ def train(dataset: Dataset, out: Path) -> Path:
     return folder
 
 
-def summarize(dataset: Dataset, folder: Path, figures: dict[str, Any]) -> None:
-    """Where everything is, and how good it became."""
+def summary(dataset: Dataset, folder: Path, figures: dict[str, Any]) -> list[str]:
+    """Where everything is, and how good it became, in lines."""
     still, report = figures["still"], folder / "report"
-    say("")
-    for what, path in (
+    places = (
         ("dataset", dataset.root),
         ("training run", folder),
         ("scene", folder / FILE),
@@ -102,18 +102,18 @@ def summarize(dataset: Dataset, folder: Path, figures: dict[str, Any]) -> None:
         ("videos", report / "motions.mp4"),
         ("", report / "orbit.mp4"),
         ("figures", report / "metrics.json"),
-    ):
-        say(f"{what:14}{path}")
+    )
     first_frame, first_motion = (still[name]["psnr"] for name in ("first_frame", "first_motion"))
-    say(f"\nHeld-out views: PSNR {figures['psnr']:.1f} dB, of the foreground {figures['foreground_psnr']:.1f} dB.")
-    say(f"A true picture held still: {first_frame:.1f} dB, each motion's first; {first_motion:.1f} dB, one for all.")
+    lines = [
+        "",
+        *(f"{what:14}{path}" for what, path in places),
+        f"\nHeld-out views: PSNR {figures['psnr']:.1f} dB, of the foreground {figures['foreground_psnr']:.1f} dB.",
+        f"A true picture held still: {first_frame:.1f} dB, each motion's first; {first_motion:.1f} dB, one for all.",
+    ]
     if "track_error_percent" in figures:
-        say(f"Points on its skin are followed to {figures['track_error_percent']:.1f} % of its size.")
+        lines.append(f"Points on its skin are followed to {figures['track_error_percent']:.1f} % of its size.")
+    return lines
 
 
 def is_newer(path: Path, than: float) -> bool:
     return path.is_file() and path.stat().st_mtime >= than
-
-
-def say(text: str) -> None:
-    CONSOLE.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from dimo_ns.core.scene import Scene
-from dimo_ns.errors import DimoError
+from dimo_ns.errors import DimoError, needs
 from dimo_ns.space.file import FILE, save_scene
 from dimo_ns.space.info import SceneInfo
 from dimo_ns.space.motion_space import MotionSpace
@@ -40,13 +40,13 @@ class Run:
     @property
     def scene(self) -> Scene:
         """The scene that it trained. Raises DimoError while nothing but explicit trajectories, or less, is there."""
-        phase = self.pipeline.model.moment.phase
-        if phase.motion != "decoder":
+        model = self.pipeline.model
+        if not model.mover.decodes:
             raise DimoError(
-                f"The run {self.folder} stopped at step {self.step} in its phase '{phase.name}', before the motions "
-                f"were in the decoder; continue it with --load-dir {self.checkpoint.parent}."
+                f"The run {self.folder} stopped at step {self.step} in its phase '{self.pipeline.phase}', before the "
+                f"motions were in the decoder; continue it with --load-dir {self.checkpoint.parent}."
             )
-        return self.pipeline.model.scene
+        return model.scene
 
     @property
     def info(self) -> SceneInfo:
@@ -75,13 +75,14 @@ class Run:
 
 def load_run(path: Path) -> Run:
     """Load a run from its folder or its config.yml, with its dataset, ready for evaluation. Raises DimoError."""
-    from dimo_ns.training import checkpoint
-    from dimo_ns.training.pipeline import DimoPipelineConfig
-    from dimo_ns.training.trainer import DimoTrainerConfig
-
     folder = path.parent if path.name == CONFIG else path
     if not is_run(folder):
         raise DimoError(f"There is no run at {path}: expected the folder of a run of ns-train, with its config.yml.")
+    with needs("train", f"The run {folder}"):
+        from dimo_ns.training import checkpoint
+        from dimo_ns.training.pipeline import DimoPipelineConfig
+        from dimo_ns.training.trainer import DimoTrainerConfig
+
     config = yaml.load((folder / CONFIG).read_text(), Loader=yaml.Loader)
     if not isinstance(config, DimoTrainerConfig) or not isinstance(config.pipeline, DimoPipelineConfig):
         raise DimoError(f"The run {folder} is of another method; give one of ns-train dimo or dimo-laptop.")

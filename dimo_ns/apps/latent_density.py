@@ -4,6 +4,9 @@ Few motions in many dimensions span a small part of latent space, and their post
 decoded in training. So the mixture is fitted within the span of the posteriors' means, and every component is widened
 by the mean variance of its posteriors, which is all that there is in the other directions. How many components and how
 much shrinkage: what gives motions that are left out the highest likelihood.
+
+That span is not of the principal axes (core/latent_axes.py): those are of means and posteriors together, where here the
+means have to be had apart from their posteriors, which are added to each component in all directions.
 """
 
 import math

@@ -18,7 +18,7 @@ from dimo_ns.cli.runs import demo, report
 from dimo_ns.cli.sample import sample
 from dimo_ns.cli.text import Text, short_form
 from dimo_ns.cli.view import view
-from dimo_ns.errors import DimoError
+from dimo_ns.errors import exit_on_error
 
 
 def main(args: list[str] | None = None) -> None:
@@ -40,12 +40,7 @@ def main(args: list[str] | None = None) -> None:
     )
     args = with_run(short_form(sys.argv[1:] if args is None else args))
     markers = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
-    try:
+    with exit_on_error():
         tyro.cli(
             commands, prog="dimo", description="One model of an object and all its motions.", args=args, config=markers
         )
-    except DimoError as error:
-        print(f"dimo: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
-    except KeyboardInterrupt as error:
-        raise SystemExit(130) from error

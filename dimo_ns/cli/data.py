@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dimo_ns.cli.commands import Positional, choice
+from dimo_ns.cli.commands import Positional, bars, choice, say, say_dataset
 from dimo_ns.cli.generate import data_from_videos
 from dimo_ns.errors import DimoError
 
@@ -16,15 +16,13 @@ def data_check(path: Positional[Path], sheet: Path | None = None, frames: int | 
         sheet: Where to draw the contact sheet of all motions; by default FOLDER_contact_sheet.png, here.
         frames: Frames to take of every video, for a folder of videos.
     """
-    from rich import print
-
     from dimo_ns.data.check import check, contact_sheet
 
     report = check(path, frames=frames)
-    print(report)
+    say(report)
     sheet = sheet or Path(f"{path.resolve().name}_contact_sheet.png")
     contact_sheet(report.dataset, sheet)
-    print(f"Contact sheet: {sheet}")
+    say(f"Contact sheet: {sheet}")
     if report.fatal:
         raise DimoError(f"The dataset {path} cannot be trained on: {report.fatal[0]}")
 
@@ -37,14 +35,11 @@ def data_sample(out: Positional[Path], seed: int = 0, size: int = 256) -> None:
         seed: Another seed is another animal.
         size: Width and height of the images in pixels.
     """
-    from rich.progress import Progress
-
     from dimo_ns.data.creature import write_sample
 
-    with Progress(transient=True) as bar:
-        task = bar.add_task("Drawing frames", total=None)
-        dataset = write_sample(out, seed, size, lambda done, total: bar.update(task, completed=done, total=total))
-    print(f"{dataset.root}: {len(dataset.motions)} motions, {len(dataset.views)} views, {dataset.frames} frames")
+    with bars() as bar:
+        dataset = write_sample(out, seed, size, bar("Drawing frames"))
+    say_dataset(dataset)
 
 
 def data_convert(source: Positional[Path], out: Positional[Path], frames: int | None = None) -> None:
@@ -59,7 +54,7 @@ def data_convert(source: Positional[Path], out: Positional[Path], frames: int | 
     from dimo_ns.data.frames import convert
 
     dataset = convert(load(source, frames=frames), out)
-    print(f"{dataset.root}: {len(dataset.motions)} motions, {len(dataset.views)} views, {dataset.frames} frames")
+    say_dataset(dataset)
 
 
 @dataclass

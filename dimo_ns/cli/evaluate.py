@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from dimo_ns.cli.commands import Positional
+from dimo_ns.cli.commands import Out, Scene, say
 
 
 def evaluate(
-    scene: Positional[Path],
+    scene: Scene,
     data: Path,
-    out: Path = Path("evaluation"),
+    out: Out = Path("evaluation"),
     protocol: Path | None = None,
     paraphrases: Path | None = None,
     clip: Path | None = None,
@@ -48,9 +48,9 @@ def evaluate(
         texts,
         ClipSimilarity(clip) if clip else None,
         VideoFeatures(fvd) if fvd else None,
-        say=print,
+        say=say,
     )
     with complete(out, names, overwrite) as folder:
         (folder / names[0]).write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n")
         draw_space_page(figures, folder / names[1])
-    print(f"{out / names[0]}\n{out / names[1]}")
+    say(out / names[0], out / names[1])

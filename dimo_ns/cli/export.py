@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from dimo_ns.cli.commands import Positional, choice
+from dimo_ns.cli.commands import Out, OutOrNone, Positional, Scene, bars, choice, say
 from dimo_ns.cli.export_html import export_html
 
 
-def export_scene(run: Positional[Path], out: Path | None = None) -> None:
+def export_scene(run: Positional[Path], out: OutOrNone = None) -> None:
     """Write a trained scene to share: scene.safetensors and scene.json, which load with torch alone.
 
     Args:
@@ -19,11 +16,7 @@ def export_scene(run: Positional[Path], out: Path | None = None) -> None:
     """
     from dimo_ns.runs import export_scene
 
-    print(export_scene(run, out))
-
-
-Scene = Positional[Path]
-Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    say(export_scene(run, out))
 
 
 def export_trajectories(
@@ -38,12 +31,12 @@ def export_trajectories(
         json: Write them as JSON too, beside it.
         overwrite: Replace the file if it is there.
     """
-    from dimo_ns.export.trajectories import save_trajectories
     from dimo_ns.runs import open_space
     from dimo_ns.space.choosing import chosen_clips
+    from dimo_ns.space.trajectory_files import save_trajectories
 
     space = open_space(scene)
-    print(save_trajectories(space, chosen_clips(space, motions), out, overwrite, json))
+    say(save_trajectories(space, chosen_clips(space, motions), out, overwrite, json))
 
 
 def export_ply(
@@ -58,20 +51,14 @@ def export_ply(
         min_opacity: Leave out Gaussians that are less opaque.
         overwrite: Replace the files if they are there.
     """
-    from rich.progress import Progress
-
     from dimo_ns.export import ply
     from dimo_ns.runs import open_space
     from dimo_ns.space.choosing import chosen_clips
 
     space = open_space(scene)
-    with Progress(transient=True) as bar:
-        task = bar.add_task("Writing frames", total=None)
-        clips = chosen_clips(space, motions)
-        ply.export_ply(
-            space, clips, out, overwrite, min_opacity, lambda done, total: bar.update(task, completed=done, total=total)
-        )
-    print(out)
+    with bars() as bar:
+        ply.export_ply(space, chosen_clips(space, motions), out, overwrite, min_opacity, bar("Writing frames"))
+    say(out)
 
 
 def export_glb(
@@ -91,7 +78,7 @@ def export_glb(
     from dimo_ns.space.choosing import chosen_clips
 
     space = open_space(scene)
-    print(export_gltf(space, chosen_clips(space, motions), out, overwrite, min_opacity))
+    say(export_gltf(space, chosen_clips(space, motions), out, overwrite, min_opacity))
 
 
 def export_all(scene: Scene, out: Out, motions: tuple[str, ...] = (), overwrite: bool = False) -> None:
@@ -103,20 +90,13 @@ def export_all(scene: Scene, out: Out, motions: tuple[str, ...] = (), overwrite:
         motions: By default all: names of the scene's motions.
         overwrite: Replace the files if they are there.
     """
-    from rich.progress import Progress
-
     from dimo_ns.export import everything
     from dimo_ns.runs import open_space
 
     space = open_space(scene)
-    with Progress(transient=True) as bar:
-
-        def counter(name: str):
-            task = bar.add_task(name, total=None)
-            return lambda done, total: bar.update(task, completed=done, total=total)
-
-        paths = everything.export_all(space, space.clips(motions or None), out, overwrite, counter)
-    print(*paths, sep="\n")
+    with bars() as bar:
+        paths = everything.export_all(space, space.clips(motions or None), out, overwrite, bar)
+    say(*paths)
 
 
 @dataclass

@@ -1,16 +1,11 @@
 """`dimo export html`: one page to share."""
 
-from pathlib import Path
-from typing import Annotated
-
-import tyro
-
-from dimo_ns.cli.commands import Positional
+from dimo_ns.cli.commands import Out, Scene, say
 
 
 def export_html(
-    scene: Positional[Path],
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    scene: Scene,
+    out: Out,
     motions: tuple[str, ...] = (),
     overwrite: bool = False,
 ) -> None:
@@ -26,4 +21,4 @@ def export_html(
     from dimo_ns.runs import open_space
 
     path = save_html(open_space(scene), out, motions, overwrite)
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser, nothing else is needed")
+    say(f"{path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser, nothing else is needed")

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from dimo_ns.cli.commands import Positional
+from dimo_ns.cli.commands import Out, Scene, bars, say, warn
 
 
 def fit(
-    scene: Positional[Path],
+    scene: Scene,
     data: Path,
     motion: str,
-    out: Path,
+    out: Out,
     views: tuple[str, ...] = (),
     adapt: bool = False,
     rank: int = 16,
@@ -33,57 +33,19 @@ def fit(
         frames: Frames to take of every video, for a folder of videos.
         overwrite: Replace what an earlier call wrote to the same folder.
     """
-    import json
-    import sys
-    from dataclasses import asdict
-
-    from rich.progress import Progress
-
-    from dimo_ns.apps.clips import check_out, write_clips
-    from dimo_ns.apps.fit import fit_motion, measure, observe
-    from dimo_ns.apps.fit.pictures import comparison_sheet, comparison_video
+    from dimo_ns.apps.fit import fit_motion, observe
+    from dimo_ns.apps.fit.output import summary, write_fit
     from dimo_ns.data.format import load
-    from dimo_ns.export.trajectories import FILE, save_trajectories
-    from dimo_ns.files.output import complete
+    from dimo_ns.files.output import check_free
     from dimo_ns.runs import open_space
-    from dimo_ns.space.file import FILE as SCENE
 
-    check_out(out, overwrite)
+    check_free(out, overwrite=overwrite)
     space, dataset = open_space(scene), load(data, frames=frames)
-    seen = observe(dataset, motion, views or None, space.device)
-    with Progress(transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-        found = fit_motion(
-            space, seen, adapt, rank, align, seed,
-            lambda what, done: bar.update(task, description=what, completed=done),
-        )  # fmt: skip
-    held_out = [view for view in dataset.test_views if view.name not in seen.views]
-    report = found.to_json()
-    if held_out:
-        report["held_out_views"] = asdict(measure(space, dataset, found, held_out))
-    adapted = found.adapted(space)
-    report["scene"] = SCENE if adapted is not None else None
-    write_clips(space, [found.clip], out, overwrite, {motion: {"fitted": True}})
-    save_trajectories(space, [found.clip], out / FILE, overwrite)
-    names = ["fit.json", "comparison.mp4", *(["comparison.png"] if held_out else [])]
-    names += [SCENE, str(Path(SCENE).with_suffix(".json"))] if adapted is not None else []
-    with complete(out, names, overwrite) as folder:
-        (folder / "fit.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
-        comparison_video(space, seen, found, folder / "comparison.mp4")
-        if held_out:
-            comparison_sheet(space, dataset, found, held_out, folder / "comparison.png")
-        if adapted is not None:
-            adapted.save(folder / SCENE)
-
-    shown = report.get("held_out_views", {"best_training": found.best_training, **report["seen_views"]})
-    where = "views that were not seen" if held_out else "the views that were seen"
-    before, after = shown["before"]["psnr"], shown["after"]["psnr"]
-    print(f"{motion}: {after:.1f} dB in {where}; {shown['best_training']} in its place: {before:.1f} dB.")
-    if found.change is not None:
-        kept = (
-            "scene.safetensors" if adapted is not None else "no scene: this decoder cannot hold it, trajectories only"
-        )
-        print(f"Change of rank {found.change.rank}, {found.change.parameters:,} numbers ({kept}).")
+    observations = observe(dataset, motion, views or None, space.device)
+    with bars() as bar:
+        update = bar("")
+        found = fit_motion(space, observations, adapt, rank, align, seed, lambda stage, done: update(done, 1.0, stage))
+    say(*summary(found, write_fit(space, dataset, observations, found, out, overwrite)))
     for warning in found.warnings:
-        print(f"dimo: warning: {warning}", file=sys.stderr)
-    print(f"{out}: {found.seconds:.0f} s")
+        warn(warning)
+    say(f"{out}: {found.seconds:.0f} s")

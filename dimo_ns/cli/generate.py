@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import tyro
-
-from dimo_ns.cli.commands import Positional, choice
+from dimo_ns.cli.commands import Out, Positional, choice, say, say_dataset
+from dimo_ns.errors import needs
 
 if TYPE_CHECKING:
-    from dimo_ns.generate.presets import Preset
-    from dimo_ns.generate.run import Run
+    from rich.table import Table
 
-Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+    from dimo_ns.generate.plan import Plan
+    from dimo_ns.generate.presets import Preset
+
 COMMANDS = ("run", "prompts", "doctor")
 
 
@@ -22,6 +22,7 @@ def with_run(args: list[str]) -> list[str]:
     return ["generate", "run", *args[1:]] if is_image else args
 
 
+@needs("generate", "dimo generate")
 def generate_run(
     image: Positional[Path],
     out: Out,
@@ -73,7 +74,8 @@ def generate_run(
         until: The last stage to do.
         dry_run: Only say what would be done.
     """
-    from dimo_ns.generate.run import Settings
+    from dimo_ns.generate.plan import check_disk
+    from dimo_ns.generate.settings import Settings
     from dimo_ns.generate.start import Machine, Words, check_finished, from_image
 
     settings = Settings(
@@ -82,29 +84,27 @@ def generate_run(
     words = Words(motions, subject, category, prompts, endpoint, language_model)
     machine = Machine(preset, device, weights, multiview_weights, one_view, clip)
     with _shown() as progress:
-        run, used, notes = from_image(image, out, words, machine, settings, progress, needed=not dry_run)
-        for note in notes:
+        start = from_image(image, out, words, machine, settings, progress, needed=not dry_run)
+        for note in start.notes:
             progress.say(f"note: {note}")
-        from dimo_ns.generate.plan import check_disk, chunks_of
-
-        todo = run.todo(0 if one_view else chunks_of(used, settings))
-        check_disk(out, _show_plan(run, used, todo))
-        if until == "dataset" and run.maker:
-            check_finished(out, sum(todo))
-        if dry_run:
+        plan = start.plan()
+        say(_table(plan, start.preset))
+        check_disk(out, plan.bytes)
+        generation = start.generation
+        if until == "dataset" and generation:
+            check_finished(out, plan.videos + plan.clips + plan.chunks)
+        if dry_run or not generation:
             return
-        run.clips()
-        run.report()
+        generation.make_clips()
+        generation.report()
         if until == "videos":
             return
-        run.views()
+        generation.make_views()
         if until == "dataset":
-            dataset = run.dataset(out, subject or image.stem, subject)
-            print(
-                f"{dataset.root}: {len(dataset.motions)} motions, {len(dataset.views)} views, {dataset.frames} frames"
-            )
+            say_dataset(generation.write_dataset(out, subject or image.stem, subject))
 
 
+@needs("generate", "dimo generate prompts")
 def generate_prompts(
     out: Out,
     image: Path | None = None,
@@ -132,6 +132,7 @@ def generate_prompts(
     import numpy as np
 
     from dimo_ns.errors import DimoError
+    from dimo_ns.files.output import check_free
     from dimo_ns.generate.image import Picture, read_picture
     from dimo_ns.generate.items import Items
     from dimo_ns.generate.prompts import write
@@ -139,8 +140,7 @@ def generate_prompts(
 
     if not out.parent.is_dir():
         raise DimoError(f"There is no folder {out.parent} to write {out.name} into.")
-    if out.exists():
-        raise DimoError(f"The file {out} is there already; choose another name.")
+    check_free(out.parent, [out.name], overwrite=None)
     if (endpoint or language_model) and image is None:
         raise DimoError("A language model looks at the picture; give --image FILE.")
     picture = read_picture(image) if image else Picture(np.zeros((1, 1, 4), np.uint8), ())
@@ -148,11 +148,10 @@ def generate_prompts(
     with tempfile.TemporaryDirectory() as folder:
         made = motions_of(words, picture, Items(Path(folder)), device)
     write(made, out)
-    for remark in remarks(words, len(made)):
-        print(f"note: {remark}")
-    print(f"{out}: {len(made)} motions")
+    say(*(f"note: {remark}" for remark in remarks(words, len(made))), f"{out}: {len(made)} motions")
 
 
+@needs("generate", "dimo generate doctor")
 def generate_doctor(
     preset: str | None = None, weights: Path | None = None, multiview_weights: Path | None = None
 ) -> None:
@@ -163,9 +162,8 @@ def generate_doctor(
         weights: Folder of the video model's weights.
         multiview_weights: The multi-view model's safetensors file.
     """
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from dimo_ns.errors import DimoError
     from dimo_ns.generate import doctor, presets
@@ -181,17 +179,17 @@ def generate_doctor(
     for _ in range(3):
         table.add_column(overflow="fold")
     for finding in found:
-        table.add_row(finding.what, f"[{colours[finding.state]}]{finding.state}", escape(finding.text))
-    console = Console()
-    console.print(table, highlight=False)
+        table.add_row(finding.what, Text(finding.state, colours[finding.state]), finding.text)
+    say(table)
     commands = list(dict.fromkeys(finding.command for finding in found if finding.command))
     if commands:
-        console.print("What gets it:", *commands, sep="\n  ", markup=False, highlight=False, soft_wrap=True)
+        say("What gets it:", *(f"  {command}" for command in commands))
     missing = [finding.what for finding in found if finding.state == "missing"]
     if missing:
         raise DimoError(f"The preset '{used.name}' cannot run here yet: {', '.join(missing)}.")
 
 
+@needs("generate", "dimo data from-videos")
 def data_from_videos(
     source: Positional[Path],
     out: Positional[Path],
@@ -223,7 +221,7 @@ def data_from_videos(
     from dimo_ns.data.layouts.videos import is_video_folder
     from dimo_ns.errors import DimoError
     from dimo_ns.generate.multi_view_videos import convert
-    from dimo_ns.generate.run import Settings
+    from dimo_ns.generate.settings import Settings
     from dimo_ns.generate.start import Machine, from_videos
 
     if not source.is_dir():
@@ -234,12 +232,12 @@ def data_from_videos(
             dataset = convert(source, out, settings, progress)
         else:
             machine = Machine(preset, device, None, multiview_weights, one_view)
-            run = from_videos(source, out, settings, machine, progress)
-            run.clips()
-            run.report()
-            run.views()
-            dataset = run.dataset(out, source.resolve().name, "")
-    print(f"{dataset.root}: {len(dataset.motions)} motions, {len(dataset.views)} views, {dataset.frames} frames")
+            generation = from_videos(source, out, settings, machine, progress)
+            generation.make_clips()
+            generation.report()
+            generation.make_views()
+            dataset = generation.write_dataset(out, source.resolve().name, "")
+    say_dataset(dataset)
 
 
 @dataclass
@@ -250,25 +248,22 @@ class Generate:
     """what to do"""
 
 
-def _show_plan(run: "Run", preset: "Preset", todo: tuple[int, int, int]) -> int:
-    """Prints how many videos, clips and chunks of views are to be made; returns the bytes that it takes."""
-    from rich.console import Console
+def _table(plan: "Plan", preset: "Preset") -> "Table":
+    """How many videos, clips and chunks of views are to be made, and what that takes."""
     from rich.table import Table
 
-    from dimo_ns.generate import plan
+    from dimo_ns.generate.plan import GPUS
 
-    made = plan.plan(preset, run.settings, len(run.motions), *todo)
     table = Table("", "to do", title=f"{preset.model.name}, preset '{preset.name}'", title_justify="left")
-    table.add_row("motions", str(made.motions))
-    for what, count in zip(("videos", "clips", "chunks of views"), todo, strict=True):
+    counts = {"motions": plan.motions, "videos": plan.videos, "clips": plan.clips, "chunks of views": plan.chunks}
+    for what, count in counts.items():
         table.add_row(what, str(count))
-    table.add_row("disk", f"{made.bytes / 1e9:.1f} GB")
+    table.add_row("disk", f"{plan.bytes / 1e9:.1f} GB")
     table.add_row("GPU memory", f"{preset.needs_gb:g} GB")
     table.add_row("main memory", f"{preset.main_gb:g} GB" if preset.main_gb else "unknown")
-    for gpu, tflops in plan.GPUS.items():
-        table.add_row(f"{gpu}, computed", f"{made.hours(tflops):.1f} h")
-    Console().print(table)
-    return made.bytes
+    for gpu, tflops in GPUS.items():
+        table.add_row(f"{gpu}, computed", f"{plan.hours(tflops):.1f} h")
+    return table
 
 
 class _Bars:

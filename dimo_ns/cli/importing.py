@@ -2,16 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import tyro
-
-from dimo_ns.cli.commands import Positional, choice
+from dimo_ns.cli.commands import Out, Positional, choice, say
 
 
 def import_authors(
     folder: Positional[Path],
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    out: Out,
     names: tuple[str, ...] = (),
     frames: int = 21,
     overwrite: bool = False,
@@ -29,7 +26,7 @@ def import_authors(
     from dimo_ns.space import authors
 
     path, notes = authors.import_authors(folder, out, names, frames, overwrite)
-    print(path, *notes, sep="\n")
+    say(path, *notes)
 
 
 @dataclass

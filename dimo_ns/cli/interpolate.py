@@ -1,14 +1,12 @@
 """`dimo interpolate`: what lies between motions of a trained scene."""
 
-from pathlib import Path
-
-from dimo_ns.cli.commands import Positional
+from dimo_ns.cli.commands import Out, Positional, Scene, say
 
 
 def interpolate(
-    scene: Positional[Path],
+    scene: Scene,
     motions: Positional[tuple[str, ...]],
-    out: Path,
+    out: Out,
     steps: int = 5,
     spherical: bool = False,
     transition: bool = False,
@@ -31,15 +29,14 @@ def interpolate(
     """
     from itertools import pairwise
 
-    from rich.console import Console
     from rich.table import Table
 
     from dimo_ns.apps import interpolate as app
-    from dimo_ns.apps.clips import VIDEO, VIDEO_CLIPS, check_out, write_clips
-    from dimo_ns.export.trajectories import FILE, save_trajectories
+    from dimo_ns.apps.clips import VIDEO, VIDEO_CLIPS, write_clips
+    from dimo_ns.files.output import check_free
     from dimo_ns.runs import open_space
 
-    check_out(out, overwrite)
+    check_free(out, overwrite=overwrite)
     space = open_space(scene)
     names, latents = app.chosen(space, motions)
     path = app.latent_path(space, latents, steps, spherical)
@@ -50,13 +47,11 @@ def interpolate(
     if loop:
         clips = [app.looped(clip) for clip in clips]
     write_clips(space, clips, out, overwrite, about)
-    save_trajectories(space, clips, out / FILE, overwrite)
-    console = Console()
     if not transition:
         table = Table("from", "to", "largest step / mean", "acceleration", "length / straight")
         for i, (a, b) in enumerate(pairwise(names)):
             even = app.smoothness(space, path[i * steps : (i + 1) * steps + 1])
             table.add_row(a, b, f"{even.largest_step:.2f}", f"{even.acceleration:.2f}", f"{even.length:.2f}")
-        console.print(table)
+        say(table)
     shown = f", which shows the first {VIDEO_CLIPS}" if len(clips) > VIDEO_CLIPS else ""
-    console.print(f"{out}: {len(clips)} motions of {len(clips[0])} frames, {VIDEO}{shown}", highlight=False)
+    say(f"{out}: {len(clips)} motions of {len(clips[0])} frames, {VIDEO}{shown}")

@@ -1,16 +1,14 @@
 """`dimo render`: videos of a trained scene."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
-
-from dimo_ns.cli.commands import Positional
+from dimo_ns.cli.commands import Out, Scene, bars, say
 
 
 def render(
-    scene: Positional[Path],
-    out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
+    scene: Scene,
+    out: Out,
     motions: tuple[str, ...] = (),
     transition: bool = False,
     side_by_side: bool = False,
@@ -49,21 +47,18 @@ def render(
         overlay: What to draw over the object: all key points, or the way that some of them came.
         overwrite: Replace the video, or the pictures, if they are there.
     """
-    from rich.progress import Progress
-
     from dimo_ns.apps.interpolate import passage
-    from dimo_ns.export import cameras
+    from dimo_ns.export import camera_paths
     from dimo_ns.export.video import Look, colour, export_video
     from dimo_ns.runs import open_space
     from dimo_ns.space.choosing import chosen_clips
 
     space = open_space(scene)
     clips = [passage(space, motions)] if transition else chosen_clips(space, motions)
-    around = cameras.Around(azimuth, elevation, turns)
+    around = camera_paths.Around(azimuth, elevation, turns)
     shape = (size[1], size[0]) if size else None
-    seen_from, truth = cameras.choose(space, around, camera_path, view, data, shape)
-    with Progress(transient=True) as bar:
-        task = bar.add_task("Rendering", total=None)
+    seen_from, truth = camera_paths.choose(space, around, camera_path, view, data, shape)
+    with bars() as bar:
         path = export_video(
             space,
             clips,
@@ -75,6 +70,6 @@ def render(
             Look(colour(background), overlay),
             truth,
             overwrite,
-            lambda done, total: bar.update(task, completed=done, total=total),
+            bar("Rendering"),
         )
-    print(path)
+    say(path)

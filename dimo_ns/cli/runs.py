@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from dimo_ns.cli.commands import Positional
+from dimo_ns.cli.commands import Out, Positional, say
+from dimo_ns.errors import needs
 
 
-def demo(out: Path = Path("demo")) -> None:
+@needs("train", "dimo demo")
+def demo(out: Out = Path("demo")) -> None:
     """Train on the sample dataset, without a GPU too, and export pictures, a video and a page to play with.
 
     Args:
@@ -13,9 +15,10 @@ def demo(out: Path = Path("demo")) -> None:
     """
     import dimo_ns.demo
 
-    dimo_ns.demo.run(out)
+    dimo_ns.demo.run(out, say)
 
 
+@needs("train", "dimo report")
 def report(run: Positional[Path]) -> None:
     """Write the report of a training run: what it was, how long it took, how good it became.
 
@@ -24,4 +27,4 @@ def report(run: Positional[Path]) -> None:
     """
     from dimo_ns.reports.run_page import write_run_page
 
-    print(write_run_page(run))
+    say(write_run_page(run))

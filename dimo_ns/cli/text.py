@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dimo_ns.cli.commands import Positional, choice
+from dimo_ns.cli.commands import OutOrNone, Positional, Scene, choice, say
 
 CAPTION = 30
 """Letters that fit below a picture."""
 
 
 def text_fit(
-    scene: Positional[Path],
+    scene: Scene,
     prompts: Path | None = None,
     encoder: str | None = None,
     revision: str | None = None,
@@ -38,21 +38,19 @@ def text_fit(
     space = open_space(scene)
     paraphrases = read_paraphrases(prompts) if prompts else {}
     projector = fit_projector(space, paraphrases, load_encoder(encoder or DEFAULT, revision))
-    print(f"{save_projector(projector)}: {len(space.names)} motions, {len(projector.texts)} texts")
+    say(f"{save_projector(projector)}: {len(space.names)} motions, {len(projector.texts)} texts")
     missing = [name for name in space.names if name not in paraphrases]
     if missing:
-        print(
-            f"Known by prompt and name alone, and so less well: {', '.join(missing)}. Add paraphrases with --prompts."
-        )
+        say(f"Known by prompt and name alone, and so less well: {', '.join(missing)}. Add paraphrases with --prompts.")
     if any(entry.held_out for entry in paraphrases.values()):
         found = measure_projector(projector, paraphrases)
-        print(
+        say(
             f"Of {found['texts']} held-out texts, {found['top_1']:.1%} find their motion first, {found['top_3']:.1%} "
             f"among the first three; {found['warned']:.1%} are taken for unknown."
         )
 
 
-def text_ask(scene: Positional[Path], words: Positional[str], out: Path | None = None, overwrite: bool = False) -> None:
+def text_ask(scene: Scene, words: Positional[str], out: OutOrNone = None, overwrite: bool = False) -> None:
     """Say a motion in words: its latent, what it is a mixture of, the nearest known texts; a video with --out.
 
     The short form is dimo text SCENE "WORDS".
@@ -63,39 +61,34 @@ def text_ask(scene: Positional[Path], words: Positional[str], out: Path | None =
         out: Folder to make, with a video, the latent and the trajectories.
         overwrite: Replace what an earlier call wrote to the same folder.
     """
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text as Styled
 
-    from dimo_ns.apps.clips import VIDEO, check_out, write_clips
+    from dimo_ns.apps.clips import VIDEO, write_clips
     from dimo_ns.apps.language import check_words, load_projector
-    from dimo_ns.export.trajectories import FILE, save_trajectories
+    from dimo_ns.files.output import check_free
     from dimo_ns.runs import open_space
 
     words = check_words(words)
     if out:
-        check_out(out, overwrite)
+        check_free(out, overwrite=overwrite)
     space = open_space(scene)
     answer = load_projector(space).ask(words)
-    console = Console(highlight=False)
-    console.print(f"{words}: {', '.join(f'{name} {weight:.0%}' for name, weight in answer.motions)}", markup=False)
+    say(f"{words}: {', '.join(f'{name} {weight:.0%}' for name, weight in answer.motions)}")
     table = Table("similarity", "known text", "motion")
     for text, name, similarity in answer.nearest:
-        table.add_row(f"{similarity:.2f}", escape(text), escape(name))
-    console.print(table)
+        table.add_row(f"{similarity:.2f}", text, name)
+    say(table)
     if not answer.is_known:
-        console.print(
-            "[yellow]Far from everything that this scene has learned: what comes out may mean nothing.[/yellow]"
-        )
-    console.print("latent:", " ".join(f"{value:.4f}" for value in answer.latent.tolist()), soft_wrap=True)
+        far = "Far from everything that this scene has learned: what comes out may mean nothing."
+        say(Styled(far, style="yellow"))
+    say(f"latent: {' '.join(f'{value:.4f}' for value in answer.latent.tolist())}")
     if out:
         name = words if len(words) <= CAPTION else f"{words[: CAPTION - 1].rstrip()}…"
         similarity = answer.nearest[0][2]
         about = {"text": words, "motions": dict(answer.motions), "similarity": similarity, "known": answer.is_known}
-        clips = [space.clip(name, answer.latent)]
-        write_clips(space, clips, out, overwrite, {name: about})
-        save_trajectories(space, clips, out / FILE, overwrite)
-        console.print(f"{out}: {VIDEO}")
+        write_clips(space, [space.clip(name, answer.latent)], out, overwrite, {name: about})
+        say(f"{out}: {VIDEO}")
 
 
 def short_form(args: list[str]) -> list[str]:

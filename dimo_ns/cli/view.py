@@ -1,11 +1,9 @@
 """`dimo view`: a scene's motions in the browser."""
 
-from pathlib import Path
-
-from dimo_ns.cli.commands import Positional
+from dimo_ns.cli.commands import Scene, say
 
 
-def view(scene: Positional[Path], port: int = 7007, host: str = "127.0.0.1") -> None:
+def view(scene: Scene, port: int = 7007, host: str = "127.0.0.1") -> None:
     """Look at a scene's motions in the browser, blend them, change them, make new ones; ends with Ctrl-C.
 
     Args:
@@ -19,15 +17,14 @@ def view(scene: Positional[Path], port: int = 7007, host: str = "127.0.0.1") -> 
     viewer = SceneViewer(open_space(scene), port, host)
     try:
         if viewer.port != port:
-            print(f"Port {port} is taken; this is {viewer.port}.")
+            say(f"Port {port} is taken; this is {viewer.port}.")
         if not is_loopback(host):
-            print(
+            say(
                 f"Open to everyone who can reach {host}: they can use all controls, save files beside the scene, and "
                 "with some versions of viser read any file that you can read. Leave --host out to keep it to this "
-                "machine.",
-                flush=True,
+                "machine."
             )
-        print(f"{viewer.address} shows {scene}; Ctrl-C ends it.", flush=True)
+        say(f"{viewer.address} shows {scene}; Ctrl-C ends it.")
         viewer.wait()
     finally:
         viewer.close()

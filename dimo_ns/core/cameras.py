@@ -34,6 +34,10 @@ class Cameras:
         """Some of the cameras, as tensors are indexed; `None` adds a leading dimension."""
         return replace(self, viewmats=self.viewmats[index], Ks=self.Ks[index])
 
+    def expand(self, *shape: int) -> "Cameras":
+        """The cameras with these leading dimensions, as tensors are expanded: nothing is copied."""
+        return replace(self, viewmats=self.viewmats.expand(*shape, 4, 4), Ks=self.Ks.expand(*shape, 3, 3))
+
     def to(self, device: torch.device | str) -> "Cameras":
         """The same cameras on a device."""
         return replace(self, viewmats=self.viewmats.to(device), Ks=self.Ks.to(device))
@@ -42,6 +46,11 @@ class Cameras:
         """The same cameras with images of (h, w) pixels that show the same part of the world."""
         scale = self.Ks.new_tensor([size[1] / self.size[1], size[0] / self.size[0], 1.0])
         return replace(self, Ks=self.Ks * scale[:, None], size=size)
+
+    @property
+    def centres(self) -> Float[Tensor, "*c 3"]:
+        """Where the cameras stand, in the world."""
+        return -(self.viewmats[..., :3, :3].mT @ self.viewmats[..., :3, 3:]).squeeze(-1)
 
     def project(self, points: Float[Tensor, "*p n 3"]) -> Float[Tensor, "*q n 3"]:
         """Pixel x, y and depth of world points in one camera. Dimensions of the cameras stand before the points' last
@@ -81,12 +90,13 @@ def from_fov(fovy_deg: Float[Tensor, "*b"], size: tuple[int, int]) -> Float[Tens
 
 def orbit(
     azimuth_deg: Float[Tensor, "*b"],
-    elevation_deg: Float[Tensor, "*b"],
+    elevation_deg: Float[Tensor, "*b"] | float,
     size: tuple[int, int],
     distance: float = DISTANCE,
     fovy_deg: float = FOVY_DEG,
 ) -> Cameras:
-    """Cameras on a sphere that look at the origin; see `orbit_c2w`."""
+    """Cameras on a sphere that look at the origin; see `orbit_c2w`. One elevation may serve all."""
+    elevation_deg = torch.as_tensor(elevation_deg).to(azimuth_deg).expand_as(azimuth_deg)
     viewmats = viewmats_from_c2w(orbit_c2w(azimuth_deg, elevation_deg, distance))
     return Cameras(viewmats, from_fov(torch.full_like(azimuth_deg, fovy_deg), size), size)
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from .decoder import LowRankDecoder, MLPDecoder
 from .gaussians import CanonicalGaussians
 from .latents import MotionLatents
-from .skinning import find_neighbours, skin, skinning_weights
-from .types import Gaussians, RigidTransforms
+from .skinning import Blend, blend, find_neighbours, skin, skinning_weights
+from .types import Gaussians, RigidTransforms, SkinningWeights
 
 
 class Scene(nn.Module):
@@ -23,13 +23,16 @@ class Scene(nn.Module):
         keypoints: Float[Tensor, "k 3"],
         radii: Float[Tensor, " k"],
         gaussians: CanonicalGaussians,
+        blend: Blend = blend,
     ):
+        """`blend`: what poses the Gaussians, torch's own or `rasterize.skinning.fused_blend`."""
         super().__init__()
         self.latents = latents
         self.decoder = decoder
         self.keypoints = nn.Parameter(keypoints.clone())
         self.log_radii = nn.Parameter(radii.log())
         self.gaussians = gaussians
+        self.blend = blend
         self.register_buffer("neighbours", find_neighbours(gaussians.means, self.keypoints))
 
     @torch.no_grad()
@@ -41,11 +44,14 @@ class Scene(nn.Module):
         """Rigid transforms [b, k, ...] of the key points under latents z at times t in [0, 1)."""
         return self.decoder(self.keypoints, t, z)
 
+    def skinning_weights(self) -> SkinningWeights:
+        """Which key points carry each Gaussian, and how much."""
+        return skinning_weights(self.gaussians.means, self.keypoints, self.log_radii, self.neighbours)
+
     def carry(self, transforms: RigidTransforms) -> Gaussians:
         """The Gaussians, posed by given key point transforms [b, k, ...]."""
         g = self.gaussians()
-        weights = skinning_weights(g.means, self.keypoints, self.log_radii, self.neighbours)
-        means, quats = skin(g.means, g.quats, weights, self.keypoints, transforms)
+        means, quats = skin(g.means, g.quats, self.skinning_weights(), self.keypoints, transforms, self.blend)
         return Gaussians(means, quats, g.scales, g.opacities, g.colors)
 
     def pose(self, z: Float[Tensor, "b d"], t: Float[Tensor, " b"]) -> Gaussians:

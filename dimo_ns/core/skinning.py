@@ -40,22 +40,6 @@ def skinning_weights(
     return SkinningWeights(indices, weights / weights.sum(-1, keepdim=True))
 
 
-def skin(
-    means: Float[Tensor, "n 3"],
-    quats: Float[Tensor, "n 4"],
-    skinning: SkinningWeights,
-    keypoints: Float[Tensor, "k 3"],
-    transforms: RigidTransforms,
-) -> tuple[Float[Tensor, "b n 3"], Float[Tensor, "b n 4"]]:
-    """Posed means and quats (wxyz, unit) of canonical Gaussians under B sets of key point transforms [b, k, ...]."""
-    rotations = quat_to_matrix(transforms.quats)
-    offsets = keypoints + transforms.translations - (rotations @ keypoints[:, :, None]).squeeze(-1)
-    affine = torch.cat([rotations, offsets[..., None]], -1).flatten(-2)  # [b, k, 12]
-
-    work = faster.get(means.device.type, blend)
-    return work(means, quats, skinning.weights, affine, transforms.quats, skinning.indices)
-
-
 def blend(
     means: Float[Tensor, "n 3"],
     quats: Float[Tensor, "n 4"],
@@ -64,7 +48,7 @@ def blend(
     turns: Float[Tensor, "b k 4"],
     indices: Int[Tensor, "n j"],
 ) -> tuple[Float[Tensor, "b n 3"], Float[Tensor, "b n 4"]]:
-    """The weighted sums above: affine maps (rows of [3, 4]) applied to means, sign-aligned turns applied to quats."""
+    """Takes the sums above: affine maps (rows of [3, 4]) move the means, sign-aligned turns turn the quats."""
     batch, count = turns.shape[:2]
     blended = weighted_rows(affine.transpose(0, 1).flatten(1), indices, weights)
     blended = blended.view(len(means), batch, 3, 4).transpose(0, 1)
@@ -78,8 +62,26 @@ def blend(
     return posed_means, quat_multiply(F.normalize(turn.unflatten(0, (batch, -1)), dim=-1), quats[None])
 
 
-faster: dict[str, Callable[..., tuple[Tensor, Tensor]]] = {}
-"""Implementations of `blend` by device type that other packages offer; torch's own serves the rest."""
+Blend = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""A function with the arguments of `blend`, in their order, and its results."""
+
+
+def skin(
+    means: Float[Tensor, "n 3"],
+    quats: Float[Tensor, "n 4"],
+    skinning: SkinningWeights,
+    keypoints: Float[Tensor, "k 3"],
+    transforms: RigidTransforms,
+    blend: Blend = blend,
+) -> tuple[Float[Tensor, "b n 3"], Float[Tensor, "b n 4"]]:
+    """Posed means and quats (wxyz, unit) of canonical Gaussians under B sets of key point transforms [b, k, ...].
+
+    `blend`: `blend` above, or what does the same faster.
+    """
+    rotations = quat_to_matrix(transforms.quats)
+    offsets = keypoints + transforms.translations - (rotations @ keypoints[:, :, None]).squeeze(-1)
+    affine = torch.cat([rotations, offsets[..., None]], -1).flatten(-2)  # [b, k, 12]
+    return blend(means, quats, skinning.weights, affine, transforms.quats, skinning.indices)
 
 
 def weighted_rows(

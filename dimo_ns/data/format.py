@@ -8,11 +8,7 @@
 World right-handed, z-up; c2w is OpenGL camera-to-world; pixel centres at +0.5. `load` opens headers, never pixels.
 """
 
-from __future__ import annotations
-
 import json
-import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +23,7 @@ from dimo_ns.data.layouts import authors, videos
 from dimo_ns.data.layouts.reading import PLAYBACK_FPS, assemble, read_cameras, read_motions
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import is_name
+from dimo_ns.files.output import check_free, complete
 
 __all__ = ["Dataset", "Motion", "Source", "View", "load", "orbit_view", "write"]
 
@@ -87,32 +84,18 @@ def write(
     otherwise.
     """
     root = Path(root).expanduser().absolute()
-    partial = root.with_name(f".{root.name}.partial-{os.getpid()}")
-    try:
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise DimoError(f"{root} exists already and is left as it is; choose another folder or remove it first.")
-        root.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()
-    except OSError as error:
-        raise DimoError(f"The dataset cannot be written to {root}: {error.strerror or error}.") from error
-    try:
+    check_free(root, overwrite=None)
+    with complete(root.parent, [root.name], overwrite=None, what="The dataset") as partial:
+        folder = partial / root.name
+        folder.mkdir()
         origin = {"source": source, "attribution": attribution}
         described = _motions_json(object, prompt, licence, views, motions, fps, test_frames)
-        _write_json(partial / "motions.json", described | origin)
-        _write_json(partial / "cameras.json", _cameras_json(views))
-        _write_frames(partial, views, motions, frames)
+        _write_json(folder / "motions.json", described | origin)
+        _write_json(folder / "cameras.json", _cameras_json(views))
+        _write_frames(folder, views, motions, frames)
         if tracks is not None:
-            np.savez_compressed(partial / "tracks.npz", **dict(tracks))
-        load(partial)
-        partial.rename(root)
-    except DimoError as error:
-        raise DimoError(str(error).replace(str(partial), str(root))) from error
-    except OSError as error:
-        raise DimoError(
-            f"Writing the dataset to {root} failed: {error.strerror or error}; nothing was kept."
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            np.savez_compressed(folder / "tracks.npz", **dict(tracks))
+        load(folder)
     return load(root)
 
 

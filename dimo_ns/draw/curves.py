@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dimo_ns.draw import picture, plotting
+from dimo_ns.draw import plotting, style
 
 Curve = tuple[np.ndarray, np.ndarray]
 """Steps and values."""
@@ -25,17 +25,17 @@ def read_scalars(folder: Path) -> dict[str, Curve]:
     return {tag: (np.array(sorted(c)), np.array([c[s] for s in sorted(c)])) for tag, c in newest.items()}
 
 
-def curves(scalars: dict[str, Curve], phases: list[tuple[str, int]], path: Path) -> Path:
-    """Draws them as a PNG; `phases` are name and number of steps, in order."""
+def draw_curves(scalars: dict[str, Curve], phases: list[tuple[str, int]], path: Path) -> Path:
+    """Draws the scalars as a PNG; `phases` are name and number of steps, in order."""
     terms = {tag.split("/")[-1]: curve for tag, curve in sorted(scalars.items()) if tag.startswith("Train Loss Dict/")}
-    with plotting.style():
+    with plotting.figure_style():
         figure, (losses, count) = plt.subplots(
             2, 1, figsize=(7.0, 4.2), sharex=True, height_ratios=(3, 1), constrained_layout=True
         )
         bounds = np.cumsum([0] + [steps for _, steps in phases])
         end = max([bounds[-1]] + [steps[-1] for steps, _ in terms.values()])
         for term, (name, (steps, values)) in enumerate(terms.items()):
-            colour = picture.PALETTE[term % len(picture.PALETTE)]
+            colour = style.PALETTE[term % len(style.PALETTE)]
             for first, last in zip(bounds[:-1], [*bounds[1:-1], end + 1], strict=True):
                 part = (steps >= first) & (steps < last) & (values > 0)
                 losses.plot(
@@ -45,7 +45,7 @@ def curves(scalars: dict[str, Curve], phases: list[tuple[str, int]], path: Path)
         losses.set_ylabel("weighted loss")
         losses.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), handlelength=1.2)
         if "Train Metrics Dict/gaussians" in scalars:
-            count.step(*scalars["Train Metrics Dict/gaussians"], where="post", color=picture.INK, lw=1.0)
+            count.step(*scalars["Train Metrics Dict/gaussians"], where="post", color=style.INK, lw=1.0)
         count.set_ylabel("Gaussians")
         count.set_ylim(bottom=0)
         count.set_xlabel("step")
@@ -59,7 +59,7 @@ def curves(scalars: dict[str, Curve], phases: list[tuple[str, int]], path: Path)
             level = (bounds[i + 1] - bounds[i]) / end > 0.08
             losses.annotate(
                 name, ((bounds[i] + bounds[i + 1]) / 2, 1.02), xycoords=("data", "axes fraction"), fontsize=7,
-                ha="center" if level else "left", va="bottom", rotation=0 if level else 40, color=picture.GREY,
+                ha="center" if level else "left", va="bottom", rotation=0 if level else 40, color=style.GREY,
             )  # fmt: skip
         plotting.save(figure, path)
         plt.close(figure)

@@ -1,31 +1,32 @@
-"""The latent space as a map: its two principal axes, each motion's mean with the ellipse of one standard deviation."""
+"""The map of the latent space as a plot: each motion's mean with the ellipse of one standard deviation."""
 
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
-from jaxtyping import Float
 from matplotlib.patches import Ellipse
 
+from dimo_ns.core.latent_axes import LatentAxes, LatentMap
 from dimo_ns.core.latents import MotionLatents
-from dimo_ns.draw import picture, plotting
+from dimo_ns.draw import plotting, style
 
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 
 
-def latent_map(latents: MotionLatents, motions: list[str], path: Path) -> Path:
-    """Draws it as a PNG; `motions` are names, in the order of the latents."""
-    places, shares, axes_of = principal(latents.mu.detach().cpu())
+def draw_latent_map(latents: MotionLatents, motions: list[str], path: Path) -> Path:
+    """Draws the map as a PNG; `motions` are names, in the order of the latents."""
+    spread, where = LatentAxes.of(latents), LatentMap.of(latents)
+    places, plane = where.coordinates(where.mu).cpu().numpy(), where.plane.cpu()
+    shares = (spread.sigmas_along(where.plane).square() / spread.sigmas.square().sum()).tolist()
     variances = latents.logvar.detach().exp().cpu()
     reaches: list[np.ndarray] = []
-    with plotting.style():
+    with plotting.figure_style():
         figure, axes = plt.subplots(figsize=(4.2, 3.6))
-        axes.axhline(0, color=picture.RULE, lw=0.6, zorder=0)
-        axes.axvline(0, color=picture.RULE, lw=0.6, zorder=0)
-        for i, place in enumerate(places.numpy()):
-            colour = picture.PALETTE[i % len(picture.PALETTE)]
-            covariance = ((axes_of * variances[i]) @ axes_of.T).numpy()
+        axes.axhline(0, color=style.RULE, lw=0.6, zorder=0)
+        axes.axvline(0, color=style.RULE, lw=0.6, zorder=0)
+        for i, place in enumerate(places):
+            colour = style.PALETTE[i % len(style.PALETTE)]
+            covariance = ((plane * variances[i]) @ plane.T).numpy()
             reaches.append(np.sqrt(covariance.diagonal()))
             sigma, turn = np.linalg.eigh(covariance)
             width, height = 2 * np.sqrt(sigma.clip(min=0))
@@ -36,23 +37,13 @@ def latent_map(latents: MotionLatents, motions: list[str], path: Path) -> Path:
         axes.autoscale_view()
         axes.set_aspect("equal", adjustable="datalim")
         axes.margins(0.14)
-        axes.set_xlabel(f"first principal axis ({shares[0]:.0%} of the variance)")
-        axes.set_ylabel(f"second principal axis ({shares[1]:.0%})")
+        axes.set_xlabel(f"first direction of the map ({shares[0]:.0%} of the variance)")
+        axes.set_ylabel(f"second direction ({shares[1]:.0%})")
         figure.canvas.draw()
-        _name(axes, places.numpy(), np.stack(reaches), motions)
+        _name(axes, places, np.stack(reaches), motions)
         plotting.save(figure, path)
         plt.close(figure)
     return path
-
-
-def principal(
-    mu: Float[torch.Tensor, "m d"],
-) -> tuple[Float[torch.Tensor, "m 2"], Float[torch.Tensor, "2"], Float[torch.Tensor, "2 d"]]:
-    """Coordinates on the two principal axes, the share of the variance along each, and the axes."""
-    centred = mu - mu.mean(0)
-    _, s, vh = torch.linalg.svd(torch.cat([centred, torch.zeros(2, mu.shape[1])]), full_matrices=False)
-    share = s[:2].square() / s.square().sum().clamp(min=1e-12)
-    return centred @ vh[:2].T, share, vh[:2]
 
 
 def _name(axes, places: np.ndarray, reaches: np.ndarray, names: list[str]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from dimo_ns.draw import picture
+from dimo_ns.draw import style
 
 ERROR = LinearSegmentedColormap.from_list("error", ["#ffffff", "#f6d9b8", "#e08a4f", "#b03a48", "#4a1942"])
 TIME = LinearSegmentedColormap.from_list("time", matplotlib.colormaps["plasma"](np.linspace(0.0, 0.9, 256)))
@@ -19,14 +19,14 @@ RC: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
-    "axes.edgecolor": picture.GREY,
+    "axes.edgecolor": style.GREY,
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "text.color": picture.INK,
-    "axes.labelcolor": picture.INK,
-    "xtick.color": picture.GREY,
-    "ytick.color": picture.GREY,
+    "text.color": style.INK,
+    "axes.labelcolor": style.INK,
+    "xtick.color": style.GREY,
+    "ytick.color": style.GREY,
     "xtick.labelsize": 7,
     "ytick.labelsize": 7,
     "xtick.major.width": 0.6,
@@ -39,7 +39,7 @@ RC: dict[Any, Any] = {
 
 
 @contextmanager
-def style():
+def figure_style():
     """Within it, figures look alike."""
     with matplotlib.rc_context(RC):
         yield

@@ -8,18 +8,14 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw
 
-from dimo_ns.core.cameras import project
 from dimo_ns.core.geometry import farthest_points
-from dimo_ns.draw import picture
+from dimo_ns.draw.pictures import Picture
+from dimo_ns.draw.style import WHITE
 
-Render = tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]
-"""Image, alpha and depth, as `picture.render` has them."""
-View = tuple[Float[torch.Tensor, "4 4"], Float[torch.Tensor, "3 3"]]
-"""World-to-camera and intrinsics."""
 COUNT = 96
 """Trails in a picture: more hide each other."""
 LENGTH, STEPS = 0.35, 24
-"""Of a trail: the share of the motion that it shows, and its pieces."""
+"""The share of the motion that a trail shows, and its pieces."""
 OVERSAMPLING = 2
 SKIN = 0.04
 """How far behind the rendered surface a key point counts as seen: most of them lie under it. World units."""
@@ -55,32 +51,25 @@ def trail_times(t: float) -> Float[torch.Tensor, " s"]:
 
 @torch.no_grad()
 def points_over(
-    render: Render,
-    positions: Float[torch.Tensor, "k 3"],
-    shades: UInt8[np.ndarray, "k 3"],
-    view: View,
-    background: tuple[float, float, float] = picture.WHITE,
+    picture: Picture, positions: Float[torch.Tensor, "k 3"], shades: UInt8[np.ndarray, "k 3"]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The faded render with a dot where each key point is."""
-    return trails_over(render, positions[None], shades, view, background)
+    """The faded picture with a dot where each key point is."""
+    return trails_over(picture, positions[None], shades)
 
 
 @torch.no_grad()
 def trails_over(
-    render: Render,
-    positions: Float[torch.Tensor, "s c 3"],
-    shades: UInt8[np.ndarray, "*s c 3"],
-    view: View,
-    background: tuple[float, float, float] = picture.WHITE,
+    picture: Picture, positions: Float[torch.Tensor, "s k 3"], shades: UInt8[np.ndarray, "*#s #k 3"]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The faded render with the trails of key points that went through these positions."""
-    pixels = project(positions.cpu(), *view).numpy()
-    return draw_trails(fade(render[0], background), pixels, in_front(pixels, *render[1:]), shades)
+    """The faded picture with the trails of key points that went through these positions."""
+    pixels = picture.camera.project(positions.cpu()).numpy()
+    faded = fade(picture.image, picture.background)
+    return draw_trails(faded, pixels, in_front(pixels, picture.alpha, picture.depth), shades)
 
 
 def in_front(
-    pixels: Float[np.ndarray, "t k 3"], alpha: Float[np.ndarray, "h w"], depth: Float[np.ndarray, "h w"]
-) -> Bool[np.ndarray, "t k"]:
+    pixels: Float[np.ndarray, "*p 3"], alpha: Float[np.ndarray, "h w"], depth: Float[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "*p"]:
     """Which projected points (pixel x, y, depth) are not behind the rendered surface, or beside the object."""
     h, w = alpha.shape
     x, y = (np.clip(pixels[..., i].astype(int), 0, size - 1) for i, size in ((0, w), (1, h)))
@@ -88,7 +77,7 @@ def in_front(
 
 
 def fade(
-    image: UInt8[np.ndarray, "h w 3"], background: tuple[float, float, float] = picture.WHITE
+    image: UInt8[np.ndarray, "h w 3"], background: tuple[float, float, float] = WHITE
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The picture, closer to its background."""
     base = 255 * np.array(background)
@@ -99,7 +88,7 @@ def draw_trails(
     image: UInt8[np.ndarray, "h w 3"],
     pixels: Float[np.ndarray, "s k 3"],
     seen: Bool[np.ndarray, "s k"],
-    shades: UInt8[np.ndarray, "*s k 3"],
+    shades: UInt8[np.ndarray, "*#s #k 3"],
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The picture with trails through projected points (pixel x, y, depth), oldest first, and a dot where each ends."""
     overlay = Overlay(image)
@@ -146,11 +135,13 @@ class Overlay:
         return np.where(there[..., None], places, 0.0), there
 
     def line(self, start, end, shade, strength: float, visible: bool) -> None:
+        """Draws a piece of a trail, wider and less transparent the stronger it is."""
         opacity = round(255 * strength * (1 if visible else HIDDEN))
         width = max(1, round(self.unit * (0.5 + strength)))
         self.draw.line([*start.tolist(), *end.tolist()], (*shade.tolist(), opacity), width)
 
     def dot(self, centre, shade, visible: bool) -> None:
+        """Draws a key point, with a rim where it is seen."""
         opacity = round(255 * (1 if visible else HIDDEN))
         rim = (255, 255, 255, opacity) if visible else None
         width = max(1, round(0.35 * self.unit))

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dimo_ns.export import trajectories
-from dimo_ns.export.cameras import Around
+from dimo_ns.export.camera_paths import Around
 from dimo_ns.export.gltf import export_gltf
 from dimo_ns.export.html import save_html
 from dimo_ns.export.ply import export_ply
 from dimo_ns.export.video import Look, export_video
 from dimo_ns.files.output import Progress, check_free
 from dimo_ns.space.motion_space import Clip, MotionSpace
+from dimo_ns.space.trajectory_files import TRAJECTORIES, save_trajectories
 
 GLTF, HTML, PLY, MOTIONS, TRAILS = "scene.glb", "scene.html", "ply", "motions.mp4", "trails.mp4"
 TILE = (256, 256)
@@ -29,7 +29,7 @@ def export_all(
     DimoError.
     """
     names = [clip.name for clip in clips]
-    check_free(folder, [trajectories.FILE, GLTF, HTML, MOTIONS, TRAILS], overwrite)
+    check_free(folder, [TRAJECTORIES, GLTF, HTML, MOTIONS, TRAILS], overwrite)
     check_free(folder / PLY, ["canonical.ply", *names], overwrite)
 
     def counter(name: str) -> Progress | None:
@@ -40,7 +40,7 @@ def export_all(
         return export_video(space, clips, folder / name, Around(size=TILE), **arguments)
 
     return [
-        trajectories.save_trajectories(space, clips, folder / trajectories.FILE, overwrite),
+        save_trajectories(space, clips, folder / TRAJECTORIES, overwrite),
         export_gltf(space, clips, folder / GLTF, overwrite),
         save_html(space, folder / HTML, names, overwrite),
         export_ply(space, clips, folder / PLY, overwrite, progress=counter(PLY)),

@@ -20,7 +20,6 @@ import torch
 
 from dimo_ns.core.gaussians import SH0
 from dimo_ns.core.geometry import quat_to_matrix
-from dimo_ns.core.skinning import skinning_weights
 from dimo_ns.core.types import Gaussians
 from dimo_ns.errors import DimoError
 from dimo_ns.export.ply import opaque
@@ -55,7 +54,7 @@ def export_gltf(
     for clip in clips:
         document.animation(clip, keypoints)
 
-    carried = skinning_weights(scene.gaussians.means, scene.keypoints, scene.log_radii, scene.neighbours)
+    carried = scene.skinning_weights()
     splats = Gaussians(*(value.cpu()[rows] for value in vars(scene.gaussians()).values()))
     joints, weights = carried.indices.cpu()[rows].numpy(), carried.weights.cpu()[rows].numpy()
     surface = document.surface(splats, joints, weights)

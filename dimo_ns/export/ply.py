@@ -16,7 +16,6 @@ from jaxtyping import Float, Int
 from plyfile import PlyData, PlyElement
 from torch import Tensor
 
-import dimo_ns.rasterize  # noqa: F401  # with it, skinning is fast on a CPU
 from dimo_ns.core.gaussians import SH0
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import check_unique, is_name

@@ -15,12 +15,16 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from torch import Tensor
 
+from dimo_ns.core.cameras import Cameras
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Dataset, View
 from dimo_ns.data.frames import read_clip
-from dimo_ns.draw import picture, trails
+from dimo_ns.draw import trails
+from dimo_ns.draw.pictures import caption, take_pictures
+from dimo_ns.draw.style import WHITE
+from dimo_ns.draw.videos import write_video
 from dimo_ns.errors import DimoError
-from dimo_ns.export.cameras import Around, Cameras
+from dimo_ns.export.camera_paths import Around, CameraPath
 from dimo_ns.files.fields import check_unique
 from dimo_ns.files.output import Progress, check_free, complete, frame_name
 from dimo_ns.space.motion_space import Clip, MotionSpace
@@ -34,7 +38,7 @@ Pictures = UInt8[np.ndarray, "b h w 3"]
 class Look:
     """What is drawn."""
 
-    background: tuple[float, float, float] = picture.WHITE
+    background: tuple[float, float, float] = WHITE
     overlay: Literal["none", "keypoints", "trails", "trails-by-time"] = "none"
     """Over the object, which is faded: all key points, or the way that some of them came, coloured by key point or by
     time."""
@@ -99,7 +103,7 @@ def export_video(
     space: MotionSpace,
     clips: Sequence[Clip],
     path: Path,
-    seen_from: Around | Cameras | None = None,
+    seen_from: Around | CameraPath | None = None,
     fps: float | None = None,
     repeat: int = 1,
     side_by_side: bool = False,
@@ -118,7 +122,7 @@ def export_video(
     check(clips, path, repeat)
     check_free(path.parent, [path.name], overwrite)
     if fps is None:
-        fps = seen_from.fps if isinstance(seen_from, Cameras) and seen_from.fps else clips[0].fps
+        fps = seen_from.fps if isinstance(seen_from, CameraPath) and seen_from.fps else clips[0].fps
     if not 0 < fps <= MAX_FPS:
         raise DimoError(f"A video of {fps:g} frames per second was asked for; expected more than 0, at most {MAX_FPS}.")
     shots = shots_of(clips, seen_from, fps, repeat)
@@ -129,9 +133,10 @@ def export_video(
     total = sum(len(scene[0].positions) for scene in scenes)
     if total > MAX_FRAMES:
         raise DimoError(f"The video would have {total:,} frames; at most {MAX_FRAMES:,} are made.")
-    cameras = seen_from
-    if isinstance(cameras, Around):
-        cameras = cameras.cameras(space, [clip.transforms for clip in clips], total)
+    if isinstance(seen_from, Around):
+        cameras = seen_from.cameras(space, [clip.transforms for clip in clips], total)
+    else:
+        cameras = seen_from.cameras
     truths = {clip.name: true_frames(*truth, clip.name, cameras.size, look) for clip in clips} if truth else {}
 
     def images() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
@@ -139,13 +144,13 @@ def export_video(
         for scene in scenes:
             for start in range(0, len(scene[0].positions), BATCH):
                 count = min(BATCH, len(scene[0].positions) - start)
-                numbers = torch.arange(done, done + count) % len(cameras.viewmats)
+                numbers = torch.arange(done, done + count) % len(cameras)
                 tiles: list[tuple[str, Pictures]] = []
                 for shot in scene:
                     name, positions = shot.clip.name, shot.positions[start : start + count]
                     if truth:
                         tiles.append((f"{name}: truth", truths[name][shot.nearest(positions).numpy()]))
-                    tiles.append((name, drawn(space, shot, positions, cameras, numbers, look)))
+                    tiles.append((name, draw_shot(space, shot, positions, cameras[numbers], look)))
                 for i in range(count):
                     row = [(name, pictures[i]) for name, pictures in tiles]
                     yield montage(row, 2) if truth else montage(row) if len(clips) > 1 else row[0][1]
@@ -167,7 +172,7 @@ def colour(text: str) -> tuple[float, float, float]:
 
 
 def check(clips: Sequence[Clip], path: Path, repeat: int) -> None:
-    """Raises DimoError for what cannot become a video."""
+    """Refuses what cannot become a video. Raises DimoError."""
     if not clips:
         raise DimoError("There are no motions to show.")
     check_unique([clip.name for clip in clips], "Two of the motions are named")
@@ -177,9 +182,9 @@ def check(clips: Sequence[Clip], path: Path, repeat: int) -> None:
         raise DimoError(f"Motions cannot be repeated {repeat} times; expected at least 1.")
 
 
-def shots_of(clips: Sequence[Clip], seen_from: Around | Cameras, fps: float, repeat: int) -> list[Shot]:
+def shots_of(clips: Sequence[Clip], seen_from: Around | CameraPath, fps: float, repeat: int) -> list[Shot]:
     """How each clip is played: along the whole of a camera path, else `repeat` times."""
-    if isinstance(seen_from, Cameras) and len(seen_from.viewmats) > 1:
+    if isinstance(seen_from, CameraPath) and len(seen_from.cameras) > 1:
         return [Shot(clip, along_path(clip, seen_from, fps)) for clip in clips]
     return [Shot(clip, played(clip, fps, repeat)) for clip in clips]
 
@@ -193,41 +198,32 @@ def played(clip: Clip, fps: float, repeat: int) -> Float[Tensor, " n"]:
     return once.repeat(repeat)
 
 
-def along_path(clip: Clip, cameras: Cameras, fps: float) -> Float[Tensor, " n"]:
+def along_path(clip: Clip, path: CameraPath, fps: float) -> Float[Tensor, " n"]:
     """The positions at the cameras of a path: at their own times, or at the clip's speed."""
-    if cameras.times is not None:
-        return (cameras.times * len(clip)).clamp(max=len(clip) - (0 if clip.loop else 1))
-    return torch.arange(len(cameras.viewmats)) * (clip.fps / fps)
+    if path.times is not None:
+        return (path.times * len(clip)).clamp(max=len(clip) - (0 if clip.loop else 1))
+    return torch.arange(len(path.cameras)) * (clip.fps / fps)
 
 
-def drawn(
-    space: MotionSpace,
-    shot: Shot,
-    positions: Float[Tensor, " b"],
-    cameras: Cameras,
-    numbers: Int[Tensor, " b"],
-    look: Look,
-) -> Pictures:
-    """The renders of a shot at some positions, each before its camera, with what is drawn over them."""
-    viewmats, Ks = cameras.viewmats[numbers], cameras.Ks[numbers % len(cameras.Ks)]
-    transforms, base = shot.transforms(positions), look.background
-    renders = picture.render(space.scene.carry(transforms), viewmats, Ks, cameras.size, base)
+def draw_shot(space: MotionSpace, shot: Shot, positions: Float[Tensor, " b"], cameras: Cameras, look: Look) -> Pictures:
+    """Draws a shot at some positions, each before its own of the cameras [b], with what is drawn over the renders."""
+    transforms = shot.transforms(positions)
+    pictures = take_pictures(space.scene.carry(transforms), cameras, look.background)
     if look.overlay == "none":
-        return renders[0]
+        return np.stack([picture.image for picture in pictures])
     keypoints, length = shot.clip.keypoints, len(shot.clip)
     chosen, shades = trails.choose(keypoints), trails.colours(keypoints)
-    pictures = []
-    for i, position in enumerate(positions.tolist()):
-        render, view = (renders[0][i], renders[1][i], renders[2][i]), (viewmats[i], Ks[i])
+    images = []
+    for i, (position, picture) in enumerate(zip(positions.tolist(), pictures, strict=True)):
         if look.overlay == "keypoints":
-            image = trails.points_over(render, keypoints + transforms.translations[i], shades, view, base)
+            image = trails.points_over(picture, keypoints + transforms.translations[i], shades)
         else:
             back = torch.linspace(position - trails.LENGTH * length, position, trails.STEPS + 1).clamp(min=0)
             by_time = look.overlay == "trails-by-time"
             tints = trails.time_colours((back / length) % 1) if by_time else shades[chosen.cpu()]
-            image = trails.trails_over(render, shot.ways(back, chosen), tints, view, base)
-        pictures.append(image)
-    return np.stack(pictures)
+            image = trails.trails_over(picture, shot.ways(back, chosen), tints)
+        images.append(image)
+    return np.stack(images)
 
 
 def true_frames(dataset: Dataset, view: View, motion: str, size: tuple[int, int], look: Look) -> Pictures:
@@ -245,17 +241,17 @@ def true_frames(dataset: Dataset, view: View, motion: str, size: tuple[int, int]
 
 
 def montage(tiles: Sequence[tuple[str, UInt8[np.ndarray, "h w 3"]]], per_group: int = 1) -> UInt8[np.ndarray, "h w 3"]:
-    """Pictures of one size with their names, in rows; groups of so many stay together."""
+    """Sets pictures of one size with their names in rows; groups of so many stay together."""
     groups = len(tiles) // per_group
     across = per_group * min(groups, math.ceil(math.sqrt(groups * 1.6 / per_group)))
-    pictures = [picture.caption(image, name) for name, image in tiles]
+    pictures = [caption(image, name) for name, image in tiles]
     pictures += [np.full_like(pictures[0], 255)] * (-len(pictures) % across)
     rows = [np.concatenate(pictures[i : i + across], 1) for i in range(0, len(pictures), across)]
     return np.concatenate(rows)
 
 
 def write(images: Iterator[UInt8[np.ndarray, "h w 3"]], path: Path, fps: float) -> None:
-    """An .mp4, or a folder of PNGs. Raises DimoError if videos cannot be written here, OSError if the disk refuses."""
+    """Writes an .mp4, or a folder of PNGs. Raises DimoError where there is no H.264, OSError if the disk refuses."""
     if path.suffix != ".mp4":
         path.mkdir()
         for i, image in enumerate(images):
@@ -264,7 +260,7 @@ def write(images: Iterator[UInt8[np.ndarray, "h w 3"]], path: Path, fps: float) 
     try:
         from av.codec.codec import UnknownCodecError
 
-        picture.write_video(path, images, fps)
+        write_video(path, images, fps)
     except ImportError as error:
         raise DimoError("Videos are written by PyAV, which is missing (pip install av); or name a folder.") from error
     except UnknownCodecError as error:

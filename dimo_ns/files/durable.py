@@ -1,13 +1,47 @@
-"""Files that outlast a loss of power."""
+"""Files that outlast a crash or a loss of power: made under another name, flushed to the disk, renamed into place."""
 
 import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+FLUSHES = 8
+"""At a time: a disk commits many flushes together."""
+
+
+def place(made: Mapping[Path, Path]) -> None:
+    """Renames files and folders to where they belong, once all of their content is on the disk; a file takes the place
+    of another, a folder that of an empty one. Raises OSError."""
+    with ThreadPoolExecutor(FLUSHES) as workers:
+        list(workers.map(flush, (part for path in made for part in (path, *path.rglob("*")))))
+    for path, target in made.items():
+        path.replace(target)
+    for folder in {target.parent for target in made.values()}:
+        flush(folder)
 
 
 def flush(path: Path) -> None:
-    """To the disk: what was written to a file, or the names in a folder."""
+    """Waits until the disk has what was written to a file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_files(contents: Mapping[Path, Any], partial: Path | None = None) -> None:
+    """Writes the bytes of each file, all or none of them. Each is made beside its place, or as `partial` where it is a
+    single one, whose folder must be on the same disk. Raises OSError, and then leaves what was there before."""
+    made = {partial or path.with_name(f".{path.name}.partial"): path for path in contents}
+    try:
+        for beside, path in made.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(contents[path])
+        place(made)
+    except OSError:
+        for beside in made:
+            with suppress(OSError):
+                beside.unlink()
+        raise

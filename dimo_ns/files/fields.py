@@ -1,17 +1,28 @@
-"""JSON files that a user wrote: bounded in size, and every field taken with a type and a complaint that says where."""
-
-from __future__ import annotations
+"""JSON and YAML files that a user wrote: bounded in size, and every field taken with a type and a complaint that says
+where."""
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from dimo_ns.errors import DimoError
 
 MAX_JSON_BYTES = 16 * 2**20
+MAX_YAML_BYTES = 2**20
+
+
+class Loader(yaml.SafeLoader):
+    """Makes plain values alone, and numbers of 1e-5 too, which YAML 1.1 takes for a text."""
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def inside(root: Path, path: Path) -> Path:
@@ -25,22 +36,42 @@ def inside(root: Path, path: Path) -> Path:
     return path
 
 
-def read_json(root: Path, name: str) -> Fields:
-    """A JSON object of bounded size. Raises DimoError if it is missing, too large or not one."""
-    path = inside(root, root / name)
+def read_bytes(path: Path, at_most: int) -> bytes:
+    """The content of a file. Raises DimoError if it is missing, cannot be read or is larger than so many bytes."""
     if not path.is_file():
         raise DimoError(f"The file {path} is missing.")
-    with path.open("rb") as file:
-        text = file.read(MAX_JSON_BYTES + 1)
-    if len(text) > MAX_JSON_BYTES:
-        raise DimoError(f"The file {path} is larger than {MAX_JSON_BYTES // 2**20} MB, which no list of motions needs.")
     try:
-        data = json.loads(text)
+        with path.open("rb") as file:
+            content = file.read(at_most + 1)
+    except OSError as error:
+        raise DimoError(f"The file {path} cannot be read ({error.strerror}).") from error
+    if len(content) > at_most:
+        size = f"{at_most // 2**20} MB" if at_most >= 2**20 else f"{at_most:,} bytes"
+        raise DimoError(f"The file {path} is larger than {size}, which no file of its kind needs.")
+    return content
+
+
+def read_json(path: Path) -> "Fields":
+    """A JSON object of bounded size. Raises DimoError if it is missing, too large or not one."""
+    try:
+        data = json.loads(read_bytes(path, MAX_JSON_BYTES))
     except (ValueError, RecursionError) as error:
         raise DimoError(f"The file {path} is not valid JSON: {error}.") from error
-    if not isinstance(data, dict):
-        raise DimoError(f"The file {path} holds a {type(data).__name__}; expected an object with named fields.")
-    return Fields(data, str(path))
+    return Fields.of(data, str(path))
+
+
+def read_yaml(path: Path, loader: type = Loader) -> "Fields":
+    """A YAML mapping of bounded size, read without running anything. Raises DimoError if it is missing, too large or
+    not one."""
+    return Fields.of(parse_yaml(read_bytes(path, MAX_YAML_BYTES), str(path), loader), str(path))
+
+
+def parse_yaml(text: bytes | str, where: str, loader: type = Loader) -> Any:
+    """The value that a YAML text holds, plain values alone. Raises DimoError if it is not YAML."""
+    try:
+        return yaml.load(text, loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DimoError(f"The file {where} is not valid YAML: {' '.join(str(error).split())}.") from error
 
 
 @dataclass(frozen=True)
@@ -50,10 +81,24 @@ class Fields:
     values: dict[str, Any]
     where: str
 
+    @staticmethod
+    def of(value: object, where: str) -> "Fields":
+        """The fields of what a file holds. Raises DimoError if that is not an object."""
+        if not isinstance(value, dict):
+            kind = "nothing" if value is None else f"a {type(value).__name__}"
+            raise DimoError(f"The file {where} holds {kind}; expected an object with named fields.")
+        return Fields(value, where)
+
     def error(self, key: str, expected: str) -> DimoError:
-        value = json.dumps(self.values.get(key))
-        got = f"is {value if len(value) <= 80 else value[:77] + '...'}" if key in self.values else "is missing"
+        got = f"is {shown(self.values[key])}" if key in self.values else "is missing"
         return DimoError(f"{self.where}: '{key}' {got}; expected {expected}.")
+
+    def only(self, known: Iterable[str]) -> None:
+        """Raises DimoError if there is a field of another name."""
+        known = list(known)
+        for key in self.values:
+            if key not in known:
+                raise DimoError(f"{self.where}: there is no field '{key}'; the fields are {', '.join(known)}.")
 
     def text(self, key: str, default: str) -> str:
         value = self.values.get(key, default)
@@ -91,11 +136,20 @@ class Fields:
             raise self.error("name", "the name of a folder in the dataset, without '/' or '..'")
         return value
 
-    def entries(self, key: str) -> list[Fields]:
+    def entries(self, key: str) -> list["Fields"]:
         value = self.values.get(key)
         if not isinstance(value, list) or not value or not all(isinstance(v, dict) for v in value):
             raise self.error(key, "a list of objects, at least one")
         return [Fields(v, f"{self.where}, {key} {i} ({v.get('name', 'unnamed')})") for i, v in enumerate(value)]
+
+
+def shown(value: object) -> str:
+    """A value as a complaint quotes it: as JSON, cut off where it is long."""
+    try:
+        text = json.dumps(value, default=str)
+    except (TypeError, ValueError, RecursionError):  # keys of other kinds, or a value that holds itself
+        text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def is_name(value: str) -> bool:

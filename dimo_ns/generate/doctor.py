@@ -24,7 +24,7 @@ NEEDED = {
 }
 OPTIONAL = {
     "bitsandbytes": ("presets in 4 bits", "pip install bitsandbytes"),
-    "openai": ("--endpoint", "pip install -e '.[generate]'"),
+    "openai": ("--endpoint", "pip install 'dimo-ns[generate]'"),
     "rembg": ("--matting rembg:MODEL", "pip install 'rembg[cpu]'"),
 }
 """What each is for, and the command that gets it."""
@@ -63,7 +63,7 @@ def packages(preset: Preset) -> list[Finding]:
         if have and older(have, least):
             found.append(Finding(name, "missing", f"{have} is too old", f"pip install '{name}>={least}'"))
         else:
-            lacks = Finding(name, "missing", "not installed", "pip install -e '.[generate]'")
+            lacks = Finding(name, "missing", "not installed", "pip install 'dimo-ns[generate]'")
             found.append(Finding(name, "ok", have) if have else lacks)
     for name, (use, command) in OPTIONAL.items():
         have = installed(name)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from dimo_ns.errors import DimoError
+from dimo_ns.errors import DimoError, needs
 from dimo_ns.generate.prompts import Ask
 
 KEY = "OPENAI_API_KEY"
@@ -22,10 +22,8 @@ def endpoint(
 ) -> Ask:
     """Asks an OpenAI-compatible address; the key, if it wants one, is in OPENAI_API_KEY. It is asked again, ever more
     slowly, when it answers 429 or 5xx or not at all; then the calls raise DimoError."""
-    try:
+    with needs("generate", "An endpoint"):
         import openai
-    except ImportError as error:
-        raise DimoError("An endpoint needs the 'generate' extra: pip install -e '.[generate]'.") from error
     client = openai.OpenAI(base_url=url, api_key=os.environ.get(KEY) or "none", timeout=timeout_s, max_retries=retries)
     image = {"type": "image_url", "image_url": {"url": data_url(picture)}}
 

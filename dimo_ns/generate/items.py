@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dimo_ns.errors import DimoError
-from dimo_ns.files.durable import flush
+from dimo_ns.files.durable import place
 
 FILE = "item.json"
 
@@ -73,11 +73,8 @@ class Items:
                 fill(partial)
                 sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
                 write_json(partial / FILE, {"name": item.name, "inputs": item.inputs, "files": sizes})
-                for path in partial.iterdir():
-                    flush(path)
                 self.path(item).parent.mkdir(parents=True, exist_ok=True)
-                partial.rename(self.path(item))
-                flush(self.path(item).parent)
+                place({partial: self.path(item)})
             except OSError as error:
                 raise DimoError(f"{self.path(item)} cannot be written: {error.strerror or error}.") from error
             finally:
@@ -89,7 +86,7 @@ class Items:
         partial = self.root / ".partial" / f"{os.getpid()}-{name}"
         partial.parent.mkdir(parents=True, exist_ok=True)
         write(partial)
-        partial.replace(self.root / name)
+        place({partial: self.root / name})
 
     @contextmanager
     def lock(self, name: str) -> Iterator[bool]:

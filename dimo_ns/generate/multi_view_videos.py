@@ -11,9 +11,11 @@ import numpy as np
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.data.format import write
 from dimo_ns.data.layouts import videos
-from dimo_ns.generate import filter
+from dimo_ns.generate import clip_checks
+from dimo_ns.generate.clip_files import read_frames
+from dimo_ns.generate.makers import Progress
 from dimo_ns.generate.matting import named
-from dimo_ns.generate.run import Progress, Settings, read_frames
+from dimo_ns.generate.settings import Settings
 
 HARMLESS = ("cut", "small", "large", "zoom")
 """Flags of the framing, which is the cameras' affair."""
@@ -33,7 +35,7 @@ def convert(source: Path, out: Path, settings: Settings, progress: Progress) -> 
                     continue
                 rgb, _ = read_frames(sources[0].path, described.frames)
                 rgba = matting(rgb)
-                for flag, reason in settings.flags(filter.examine(rgb, rgba[..., 3])).items():
+                for flag, reason in settings.flags(clip_checks.examine(rgb, rgba[..., 3])).items():
                     if flag not in HARMLESS:
                         progress.say(f"{motion.name}/{view.name}: {flag}: {reason}")
                 yield from ((motion.name, view.name, i, frame) for i, frame in enumerate(rgba))

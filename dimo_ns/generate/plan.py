@@ -11,7 +11,7 @@ from dimo_ns.errors import DimoError
 from dimo_ns.generate.multiview.chunks import chunk_starts
 from dimo_ns.generate.multiview.variants import variant_named
 from dimo_ns.generate.presets import Preset
-from dimo_ns.generate.run import Settings
+from dimo_ns.generate.settings import Settings
 
 GPUS = {"RTX 3090": 71, "RTX 4090": 165, "A100": 312, "H100": 989}
 """Peak in TFLOP/s, 16 bits, dense."""

@@ -1,4 +1,4 @@
-"""What a user asks for, made into a run: the picture, the motions, the models, and the folder OUT.work beside OUT."""
+"""What a user asks for, made into a generation: picture, motions, models, and the folder OUT.work beside OUT."""
 
 import hashlib
 import os
@@ -12,13 +12,20 @@ from types import FrameType
 
 from dimo_ns.data.images import VIDEO_SUFFIXES
 from dimo_ns.errors import DimoError
+from dimo_ns.files.output import check_free
 from dimo_ns.generate import presets, prompts
+from dimo_ns.generate.assembly import mark
+from dimo_ns.generate.generation import PATIENCE_S, Generation
 from dimo_ns.generate.image import Picture, place, read_picture
 from dimo_ns.generate.items import Item, Items
+from dimo_ns.generate.makers import Progress, VideoMaker, ViewMaker
 from dimo_ns.generate.matting import named
+from dimo_ns.generate.plan import Plan, chunks_of, plan
 from dimo_ns.generate.presets import Preset
 from dimo_ns.generate.prompts import MotionPrompt
-from dimo_ns.generate.run import PATIENCE_S, Progress, Run, Settings, VideoMaker, ViewMaker, check_identity
+from dimo_ns.generate.settings import Settings
+from dimo_ns.generate.videos import GivenVideos, MadeVideos
+from dimo_ns.generate.work import check_identity, work_folder
 
 MOTIONS = 50
 """Unless another number is asked for."""
@@ -55,8 +62,27 @@ class Machine:
     """Folder of a CLIP model that compares videos with the picture."""
 
 
-def work_folder(out: Path) -> Path:
-    return out.with_name(f"{out.name}.work")
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A generation before its first step."""
+
+    motions: list[MotionPrompt]
+    preset: Preset
+    notes: list[str]
+    """What there is to say about picture, motions and preset."""
+    settings: Settings
+    one_view: bool
+    generation: Generation | None = None
+    """None without models: nothing but a plan can come of it."""
+
+    def plan(self) -> Plan:
+        """What is to be made. Without models at hand it is not known what is there, and all is counted."""
+        if self.generation:
+            todo = self.generation.todo()
+        else:
+            chunks = 0 if self.one_view else chunks_of(self.preset, self.settings)
+            todo = tuple(count * len(self.motions) for count in (1, 1, chunks))
+        return plan(self.preset, self.settings, len(self.motions), *todo)
 
 
 def motions_of(words: Words, picture: Picture, items: Items, device: str | None = None) -> list[MotionPrompt]:
@@ -70,18 +96,18 @@ def motions_of(words: Words, picture: Picture, items: Items, device: str | None 
         return prompts.from_templates(words.category or GENERAL, count, words.subject)
     if words.endpoint and not words.model:
         raise DimoError("Which model shall the endpoint use? Give --language-model NAME.")
-    seen = place(picture.rgba, LOOK, LOOK, room=0.9)
+    view = place(picture.rgba, LOOK, LOOK, room=0.9)
     inputs = {"count": count, "subject": words.subject, "endpoint": words.endpoint, "model": words.model}
-    item = Item("prompts", inputs | {"image": hashlib.sha256(seen.tobytes()).hexdigest()})
+    item = Item("prompts", inputs | {"image": hashlib.sha256(view.tobytes()).hexdigest()})
 
     def fill(folder: Path) -> None:
         from dimo_ns.generate import endpoint
 
         assert words.model
         if words.endpoint:
-            model = endpoint.endpoint(words.endpoint, words.model, seen)
+            model = endpoint.endpoint(words.endpoint, words.model, view)
         else:
-            model = endpoint.local(words.model, seen, usable(device))
+            model = endpoint.local(words.model, view, usable(device))
         prompts.write(prompts.ask(model, count, words.subject), folder / "prompts.yaml")
 
     while not items.make(item, fill):
@@ -93,48 +119,45 @@ def remarks(words: Words, found: int) -> list[str]:
     """What there is to say about where so many motions come from."""
     if words.file:
         return [f"Motions of {words.file}, without repetitions: {found}."]
-    said = []
+    notes = []
     if not (words.category or words.endpoint or words.model):
         others = ", ".join(name for name in prompts.categories() if name != GENERAL)
-        said = [f"No --category is given, so the motions are those of any solid thing; there are also {others}."]
-    wanted = MOTIONS if words.count is None else words.count
-    return said + [f"There are {found} motions, not {wanted}."] * (found < wanted)
+        notes = [f"No --category is given, so the motions are those of any solid thing; there are also {others}."]
+    asked = MOTIONS if words.count is None else words.count
+    return notes + [f"There are {found} motions, not {asked}."] * (found < asked)
 
 
 def from_image(
     image: Path, out: Path, words: Words, machine: Machine, settings: Settings, progress: Progress, needed: bool = True
-) -> tuple[Run, Preset, list[str]]:
-    """A run that begins with a picture, the preset, and what there is to say about both. `needed`: weights must be
-    there; else, without them, nothing but a plan can come of it. Raises DimoError."""
-    picture = read_picture(
-        image, named(settings.matting) if not settings.matting.startswith("sam2") else named("plain")
-    )
+) -> Start:
+    """A generation that begins with a picture. `needed`: weights must be there; else, without them, nothing but a plan
+    can come of it. Raises DimoError."""
+    settings.check()
+    picture = read_picture(image, named("plain" if settings.matting.startswith("sam2") else settings.matting))
     check_foreign(out)
     work = work_folder(out)
     identity = f"image {hashlib.sha256(picture.rgba.tobytes()).hexdigest()[:16]}"
     check_identity(work, identity)
-    chosen = motions_of(words, picture, Items(work), machine.device)
+    motions = motions_of(words, picture, Items(work), machine.device)
     preset, notes = choose_preset(machine).fitted()
-    notes = [*picture.notes, *remarks(words, len(chosen)), *notes]
+    notes = [*picture.notes, *remarks(words, len(motions)), *notes]
     if preset.frames < settings.frames:
         raise DimoError(f"{settings.frames} frames are wanted and '{preset.name}' makes videos of {preset.frames}.")
-    videos = views = None
+    begins = place(picture.rgba, preset.height, preset.width)
     try:
-        videos, views = makers(preset, machine)
+        maker, views = makers(preset, machine)
     except DimoError as error:
         if needed:
             raise
-        notes.append(str(error))
-    start = place(picture.rgba, preset.height, preset.width)
+        return Start(motions, preset, [*notes, str(error)], settings, machine.one_view)
     likeness = None
     if machine.clip:
         from dimo_ns.generate.likeness import Likeness
 
-        likeness = Likeness(machine.clip, start)
-    run = Run(
-        work, identity, chosen, settings, image=start, videos=videos, views=views, likeness=likeness, progress=progress
-    )
-    return run, preset, notes
+        likeness = Likeness(machine.clip, begins)
+    videos = MadeVideos(maker, begins)
+    generation = Generation(work, identity, motions, settings, videos, views, likeness, progress)
+    return Start(motions, preset, notes, settings, machine.one_view, generation)
 
 
 def makers(preset: Preset, machine: Machine) -> tuple[VideoMaker, ViewMaker | None]:
@@ -152,30 +175,29 @@ def view_maker(preset: Preset, machine: Machine, device: str) -> ViewMaker:
     return Views(machine.multiview_weights, preset.multiview, device, preset.multiview_steps, preset.images_at_once)
 
 
-def from_videos(source: Path, out: Path, settings: Settings, machine: Machine, progress: Progress) -> Run:
-    """A run that begins with videos, one for each motion. Raises DimoError."""
+def from_videos(source: Path, out: Path, settings: Settings, machine: Machine, progress: Progress) -> Generation:
+    """A generation that begins with videos, one for each motion. Raises DimoError."""
     paths = sorted(p for p in source.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.name[0] != ".")
-    chosen = prompts.build([{"label": p.stem.replace("_", " ")} for p in paths], "", str(source))
+    motions = prompts.build([{"label": p.stem.replace("_", " ")} for p in paths], "", str(source))
     if not paths:
         raise DimoError(
             f"There are no videos in {source}; expected MOTION.mp4 or MOTION/VIEW.mp4 (frames as images are a dataset "
             "already, with a motions.json and a cameras.json beside them: dimo data check)."
         )
-    if len(chosen) != len(paths):
-        raise DimoError(f"{source} has {len(paths)} videos of {len(chosen)} motions; expected a name for each.")
+    if len(motions) != len(paths):
+        raise DimoError(f"{source} has {len(paths)} videos of {len(motions)} motions; expected a name for each.")
     check_foreign(out)
-    given = {motion.name: path for motion, path in zip(chosen, paths, strict=True)}
+    videos = GivenVideos({motion.name: path for motion, path in zip(motions, paths, strict=True)})
     identity = f"videos of {source.resolve().name}"
     views = None if machine.one_view else view_maker(choose_preset(machine), machine, usable(machine.device))
-    return Run(work_folder(out), identity, chosen, settings, given=given, views=views, progress=progress)
+    return Generation(work_folder(out), identity, motions, settings, videos, views, progress=progress)
 
 
 def check_foreign(out: Path) -> None:
-    """Raises DimoError if something is there that no run made, before anything is computed."""
+    """Raises DimoError if something is there that no generation made, before anything is computed."""
     described = out / "motions.json"
-    ours = described.is_file() and "dimo generate " in described.read_text()
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not ours):
-        raise DimoError(f"{out} is there already and is left as it is; choose another output.")
+    if not (described.is_file() and mark() in described.read_text()):
+        check_free(out, overwrite=None)
 
 
 def default_device() -> str:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from dimo_ns.errors import DimoError, first_line
+from dimo_ns.errors import DimoError, first_line, needs
 
 
 class ClipSimilarity:
@@ -73,10 +73,8 @@ def pretrained(folder: Path, kind: str, name: str) -> tuple[Any, Any]:
     """A network of transformers and what prepares its pictures."""
     if not (folder / "config.json").is_file():
         raise DimoError(f"No {name} model in {folder}; expected a folder with config.json and model.safetensors.")
-    try:
+    with needs("text", name):
         import transformers
-    except ImportError as error:
-        raise DimoError(f"{name} needs transformers: pip install 'dimo-ns[text]' ({error}).") from error
     transformers.utils.logging.disable_progress_bar()
     try:
         network, told = getattr(transformers, kind).from_pretrained(

@@ -5,21 +5,16 @@ GPU), or where numba is missing to plain PyTorch. Images and gradients are the s
 """
 
 import functools
-import importlib.util
-import logging
 from types import ModuleType
 from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
-from ..core import skinning
 from ..errors import DimoError
-from .common import Camera, Composition, gsplat_version
+from .common import Camera, Composition, check_devices, gsplat_version, has_numba
 
 __all__ = ["rasterization"]
-
-_log = logging.getLogger(__name__)
 
 RenderMode = Literal["RGB", "D", "ED", "RGB+D", "RGB+ED"]
 _RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")
@@ -77,13 +72,24 @@ def rasterization(
     height, n_cameras, tile_size. ``backend`` overrides the choice by device, ``max_alpha`` the cap of one Gaussian's
     alpha, which is that of the installed gsplat.
 
-    Raises DimoError for arguments of gsplat's that are not supported, and for shapes that do not fit.
+    Raises DimoError for arguments of gsplat's that are not supported, and for shapes and devices that do not fit.
     """
     _refuse_unsupported(others)
     if render_mode not in _RENDER_MODES:
         raise DimoError(f"rasterization: render_mode must be one of {', '.join(_RENDER_MODES)}, not {render_mode!r}.")
     with_colors = render_mode.startswith("RGB")
     _check_shapes(means, quats, scales, opacities, colors if with_colors else None, viewmats, Ks, backgrounds)
+    check_devices(
+        "rasterization",
+        means=means,
+        quats=quats,
+        scales=scales,
+        opacities=opacities,
+        colors=colors,
+        viewmats=viewmats,
+        Ks=Ks,
+        backgrounds=backgrounds,
+    )
     means, quats, scales, opacities, viewmats, Ks = (t.float() for t in (means, quats, scales, opacities, viewmats, Ks))
     module = _backend(means, backend)
     if max_alpha is None:
@@ -172,7 +178,7 @@ def _backend(means: Tensor, wanted: str | None) -> ModuleType:
         from . import gsplat_backend
 
         return gsplat_backend
-    if wanted == "numba" or (wanted is None and _has_numba()):
+    if wanted == "numba" or (wanted is None and has_numba()):
         from .cpu import backend as numba_backend
 
         return numba_backend
@@ -182,23 +188,5 @@ def _backend(means: Tensor, wanted: str | None) -> ModuleType:
 
 
 @functools.cache
-def _has_numba() -> bool:
-    if importlib.util.find_spec("numba") is not None:
-        return True
-    _log.warning("numba is not installed: rasterization on the CPU falls back to PyTorch, about forty times slower.")
-    return False
-
-
-@functools.cache
 def _gsplat_max_alpha() -> float:
     return 0.999 if gsplat_version() < (1, 6) else 0.99
-
-
-def _blend(*tensors: Tensor) -> tuple[Tensor, Tensor]:
-    from .cpu.skinning import blend  # numba takes long to import
-
-    return blend(*tensors)
-
-
-if _has_numba():
-    skinning.faster["cpu"] = _blend

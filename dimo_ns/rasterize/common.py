@@ -7,12 +7,19 @@
     set by the backward pass if asked
 """
 
+import functools
+import importlib.util
+import logging
 import math
 from dataclasses import dataclass
 from importlib import metadata
 
 import torch
 from torch import Tensor
+
+from ..errors import DimoError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,32 @@ class Composition:
 
 
 def gsplat_version() -> tuple[int, int]:
-    """Of the installed gsplat, without importing it (which may start a compiler); (1, 5) where there is none."""
+    """The installed gsplat's, without importing it (which may start a compiler); (1, 5) where there is none."""
     try:
         major, minor = metadata.version("gsplat").split(".")[:2]
     except metadata.PackageNotFoundError:
         return 1, 5
     return int(major), int(minor)
+
+
+@functools.cache
+def has_numba() -> bool:
+    """Whether the kernels for CPUs can be compiled; says so once where they cannot."""
+    if importlib.util.find_spec("numba") is not None:
+        return True
+    _log.warning("numba is not installed: rasterization on the CPU falls back to PyTorch, about forty times slower.")
+    return False
+
+
+def check_devices(where: str, **tensors: Tensor | None) -> None:
+    """Refuses tensors, named as the caller's arguments, that are not on one device. Raises DimoError."""
+    named: dict[torch.device, str] = {}
+    for name, tensor in tensors.items():
+        if tensor is not None:
+            named.setdefault(tensor.device, name)
+    if len(named) > 1:
+        found = " and ".join(f"{name} on {device}" for device, name in named.items())
+        raise DimoError(f"{where}: {found}; all tensors must be on one device.")
 
 
 def per_image(

@@ -10,6 +10,7 @@ from ..core.cameras import Cameras
 from ..core.geometry import quat_to_matrix
 from ..core.types import Gaussians
 from . import rasterization
+from .common import check_devices
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +38,13 @@ def render(
     """Render Gaussians [*batch, n, ...] in cameras [*batch, c]; what is shared by a batch is not copied.
 
     `depth`, `normal`: what else is wanted. `eps2d`: blur of the projections, in square pixels. Differentiable in the
-    Gaussians and in viewmats. Raises DimoError for shapes that do not fit.
+    Gaussians and in viewmats. Raises DimoError for shapes and devices that do not fit.
     """
     means, quats, scales, opacities, colors = gaussians.splats()
+    check_devices("render", gaussians=means, viewmats=cameras.viewmats, Ks=cameras.Ks)
     if normal:
         facing = facing_normals(gaussians, cameras)
-        colors = torch.cat([colors[..., None, :, :].expand(*facing.shape[:-1], 3), facing], -1)
+        colors = torch.cat([gaussians.colors.expand(facing.shape), facing], -1)
     image, alpha, meta = rasterization(
         means,
         quats,
@@ -67,9 +69,7 @@ def render(
 
 def facing_normals(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "*batch c n 3"]:
     """The shortest axis of each Gaussian, on the side that faces each camera."""
-    means, quats, scales, *_ = gaussians.splats()
-    shortest = scales.argmin(-1)[..., None, None].expand(*quats.shape[:-1], 3, 1)
-    normals = quat_to_matrix(quats).gather(-1, shortest).squeeze(-1)[..., None, :, :]
-    eyes = -(cameras.viewmats[..., :3, :3].mT @ cameras.viewmats[..., :3, 3:]).squeeze(-1)
-    facing = ((means[..., None, :, :] - eyes[..., None, :]) * normals).sum(-1, keepdim=True)
-    return torch.where(facing > 0, -normals, normals)
+    shortest = gaussians.scales.argmin(-1)[:, None, None].expand(*gaussians.quats.shape[:-1], 3, 1)
+    rays = gaussians.means[..., None, :, :] - cameras.centres[..., None, :]
+    normals = quat_to_matrix(gaussians.quats).gather(-1, shortest).squeeze(-1)[..., None, :, :].expand(rays.shape)
+    return torch.where((rays * normals).sum(-1, keepdim=True) > 0, -normals, normals)

@@ -7,11 +7,11 @@ from typing import Any
 
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from dimo_ns.draw.curves import curves, read_scalars
-from dimo_ns.draw.latent_map import latent_map
-from dimo_ns.draw.orbit import grid, orbit, trained_motions
-from dimo_ns.draw.sheet import contact_sheet
-from dimo_ns.draw.tracks import tracks
+from dimo_ns.draw.contact_sheet import draw_contact_sheet
+from dimo_ns.draw.curves import draw_curves, read_scalars
+from dimo_ns.draw.latent_map import draw_latent_map
+from dimo_ns.draw.motion_videos import trained_motions, write_grid_video, write_orbit_video
+from dimo_ns.draw.tracks import draw_tracks
 from dimo_ns.runs import Run, load_run
 from dimo_ns.training.evaluation import evaluate_model
 
@@ -40,15 +40,15 @@ def write_run_page(path: Path) -> Path:
     (folder / "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
     with CONSOLE.status("Drawing the report"):
         shown = trained_motions(scene, motions, frames)
-        orbit(scene, shown, folder / "orbit.mp4")
-        grid(scene, shown, folder / "motions.mp4")
-        contact_sheet(scene, dataset, motions, folder / "contact_sheet.png")
-        tracks(scene, motions, frames, folder / "tracks.png")
-        latent_map(scene.latents, motions, folder / "latent_map.png")
+        write_orbit_video(scene, shown, folder / "orbit.mp4")
+        write_grid_video(scene, shown, folder / "motions.mp4")
+        draw_contact_sheet(scene, dataset, motions, folder / "contact_sheet.png")
+        draw_tracks(scene, motions, frames, folder / "tracks.png")
+        draw_latent_map(scene.latents, motions, folder / "latent_map.png")
         scalars = read_scalars(run.folder)
         if scalars:
             phases = [(phase.name, phase.length(len(motions))) for phase in model.recipe.phases]
-            curves(scalars, phases, folder / "curves.png")
+            draw_curves(scalars, phases, folder / "curves.png")
     index = folder / "index.html"
     index.write_text(page(run, figures, bool(scalars)))
     return index

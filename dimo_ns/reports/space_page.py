@@ -7,11 +7,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from dimo_ns.draw import picture, plotting
+from dimo_ns.draw import plotting, style
 
-BLUE, ORANGE, GREEN, RED = picture.PALETTE[:4]
+BLUE, ORANGE, GREEN, RED = style.PALETTE[:4]
 FITS = (
-    ("best_training_motion", "nearest training motion", picture.RULE),
+    ("best_training_motion", "nearest training motion", style.RULE),
     ("latent", "latent, all views", BLUE),
     ("adapted", "adapted, all views", ORANGE),
     ("latent_one_view", "latent, one view", GREEN),
@@ -21,7 +21,7 @@ FITS = (
 
 def draw_space_page(figures: dict[str, Any], path: Path) -> Path:
     """Draws what was measured as a PNG; panels of what was not are left empty, with the reason."""
-    with plotting.style():
+    with plotting.figure_style():
         figure, grid = plt.subplots(2, 3, figsize=(11, 6.4))
         panels = (
             ("reconstruction", "Reconstruction", _reconstruction),
@@ -38,7 +38,7 @@ def draw_space_page(figures: dict[str, Any], path: Path) -> Path:
             else:
                 axes.axis("off")
                 reason = figures["skipped"].get(key, "not measured")
-                axes.text(0.5, 0.5, f"skipped: {reason}", ha="center", va="center", color=picture.GREY, wrap=True)
+                axes.text(0.5, 0.5, f"skipped: {reason}", ha="center", va="center", color=style.GREY, wrap=True)
         trained = "" if figures["trained_on_this_dataset"] else " (not the one it was trained on)"
         figure.suptitle(f"{figures['object']}, dataset {figures['dataset_hash'][:12]}{trained}", fontsize=11)
         figure.tight_layout(h_pad=2, w_pad=2)
@@ -67,7 +67,7 @@ def _held_out(axes: Axes, found: dict[str, Any]) -> None:
         values = [motion[key]["psnr"] if key in motion else np.nan for motion in found.values()]
         axes.barh(rows, values, 0.9 * height, color=colour, label=label)
         for row, value in zip(rows, values, strict=True):
-            axes.text(value + 0.2, row, f"{value:.1f}", va="center", fontsize=6, color=picture.GREY)
+            axes.text(value + 0.2, row, f"{value:.1f}", va="center", fontsize=6, color=style.GREY)
     _names(axes, list(found))
     axes.set_xlim(left=10)
     axes.set_xlabel("PSNR, held-out views (dB)")

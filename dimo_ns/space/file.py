@@ -7,7 +7,6 @@ numbers are checked, sizes are taken from the tensors themselves.
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,9 @@ from dimo_ns.core.gaussians import CanonicalGaussians
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.errors import DimoError
+from dimo_ns.files.durable import write_files
+from dimo_ns.files.output import refusals
+from dimo_ns.rasterize.skinning import fused_blend
 
 FORMAT, VERSION = "dimo-scene", 1
 FILE = "scene.safetensors"
@@ -51,21 +53,8 @@ def save_scene(scene: Scene, info: Mapping[str, Any], path: Path) -> Path:
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     text = json.dumps(described, indent=1, allow_nan=False) + "\n"
-    written = [(path, content), (path.with_suffix(".json"), text.encode())]
-    partial = [target.with_name(f".{target.name}.partial") for target, _ in written]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for beside, (_, data) in zip(partial, written, strict=True):
-            beside.write_bytes(data)
-        for beside, (target, _) in zip(partial, written, strict=True):
-            beside.replace(target)
-    except OSError as error:
-        for beside in partial:
-            with suppress(OSError):
-                beside.unlink()
-        raise DimoError(
-            f"The scene could not be written to {path} ({error.strerror}); make room, or choose --out."
-        ) from error
+    with refusals("The scene", path, "make room, or choose --out"):
+        write_files({path: content, path.with_suffix(".json"): text.encode()})
     return path
 
 
@@ -162,7 +151,7 @@ def build(tensors: Mapping[str, Tensor]) -> Scene:
             MLPDecoder(dim) if kind["kind"] == "mlp" else LowRankDecoder(keypoints, dim, kind["rank"], kind["width"])
         )
     latents, blank = MotionLatents(len(tensors["latents.mu"]), dim), CanonicalGaussians.blank(1)
-    scene = Scene(latents, decoder, torch.zeros(keypoints, 3), torch.ones(keypoints), blank)
+    scene = Scene(latents, decoder, torch.zeros(keypoints, 3), torch.ones(keypoints), blank, fused_blend)
     scene.gaussians = CanonicalGaussians.blank(gaussians)
     scene.neighbours = torch.zeros_like(neighbours)
     scene.load_state_dict({**parameters, "neighbours": neighbours})

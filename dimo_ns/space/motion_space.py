@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-import dimo_ns.rasterize  # noqa: F401 (brings the fast skinning on a CPU)
 from dimo_ns.core.scene import Scene
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Motion, View

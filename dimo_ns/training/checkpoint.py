@@ -4,7 +4,6 @@ Files bear nerfstudio's names, hold tensors and plain Python values only (`torch
 alone in their folder, since nerfstudio reads every name there as a step.
 """
 
-import contextlib
 import io
 import os
 import random
@@ -19,7 +18,7 @@ import torch
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from dimo_ns.errors import DimoError
-from dimo_ns.files.durable import flush
+from dimo_ns.files.durable import write_files
 
 _NAME = re.compile(r"step-(\d+)\.ckpt")
 
@@ -38,22 +37,15 @@ def save(directory: Path, state: Mapping[str, Any], keep_only_latest: bool) -> P
     cannot be written (full disk, no permission); the old ones are then untouched.
     """
     path = directory / f"step-{state['step']:09d}.ckpt"
-    partial = directory.parent / f".{directory.name}.partial"
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(buffer.getbuffer())
-        flush(partial)
-        partial.replace(path)
-        flush(directory)
+        write_files({path: buffer.getbuffer()}, directory.parent / f".{directory.name}.partial")
         if keep_only_latest:
             for other in steps(directory).values():
                 if other != path:
                     other.unlink()
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
         kept = next(iter(steps(directory).values()), None)
         raise DimoError(
             f"The checkpoint {path} could not be written ({error.strerror}); "

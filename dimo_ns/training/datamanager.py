@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
-from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.cameras.cameras import Cameras as NerfstudioCameras
 from nerfstudio.data.datamanagers.base_datamanager import DataManager
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanagerConfig
 from nerfstudio.data.datasets.base_dataset import InputDataset
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 from torch import Tensor
 
-from dimo_ns.core.cameras import viewmats_from_c2w
-from dimo_ns.data.dataset import View
+from dimo_ns.core.cameras import Cameras
+from dimo_ns.data.dataset import View, cameras_of
 from dimo_ns.data.frames import FrameStore
 from dimo_ns.data.images import read_rgba, read_video
 from dimo_ns.training.dataparser import DimoDataParserConfig
@@ -42,8 +41,8 @@ class Batch:
     times: Float[Tensor, " b"]
     rgba: Float[Tensor, "b c h w 4"]
     """Premultiplied, in [0, 1]."""
-    viewmats: Float[Tensor, "b c 4 4"]
-    Ks: Float[Tensor, "b c 3 3"]
+    cameras: Cameras
+    """[b, c], for images of the size of `rgba`."""
 
 
 class MotionImages(InputDataset):
@@ -91,6 +90,7 @@ class DimoDataManager(DataManager):
         self.eval_dataloader = FixedIndicesEvalDataloader(self.eval_dataset, device=device)
         self.dataset, self.motions = self.dataparser.dataset, self.dataparser.motions
         self.views: tuple[View, ...] = self.dataset.train_views
+        self._cameras: dict[tuple[int, int], Cameras] = {}
         super().__init__()
 
     def setup_train(self) -> None:
@@ -113,18 +113,11 @@ class DimoDataManager(DataManager):
     def fixed_indices_eval_dataloader(self) -> FixedIndicesEvalDataloader:
         return self.eval_dataloader
 
-    @cached_property
-    def viewmats(self) -> Float[Tensor, "v 4 4"]:
-        """World-to-camera of the training views."""
-        return viewmats_from_c2w(torch.stack([torch.from_numpy(v.c2w) for v in self.views])).float().to(self.device)
-
-    def intrinsics(self, size: tuple[int, int]) -> Float[Tensor, "v 3 3"]:
-        """Pinhole matrices of the training views for images of this size."""
-        rows = []
-        for v in self.views:
-            sy, sx = size[0] / v.h, size[1] / v.w
-            rows.append([[v.fl_x * sx, 0, v.cx * sx], [0, v.fl_y * sy, v.cy * sy], [0, 0, 1]])
-        return torch.tensor(rows, dtype=torch.float32, device=self.device)
+    def cameras(self, size: tuple[int, int]) -> Cameras:
+        """The cameras of the training views [v] for images of this size, on the device."""
+        if size not in self._cameras:
+            self._cameras[size] = cameras_of(self.views, size).to(self.device)
+        return self._cameras[size]
 
     def size_at(self, resolution: int) -> tuple[int, int]:
         """Height and width whose longer side is at most `resolution`, in the shape of the images."""
@@ -146,17 +139,16 @@ class DimoDataManager(DataManager):
             view_ids=views,
             times=request.frame_ids.to(self.device) / self.dataset.frames,
             rgba=rgba.to(self.device, non_blocking=True).float() * (1 / 255),
-            viewmats=self.viewmats[views],
-            Ks=self.intrinsics(request.size)[views],
+            cameras=self.cameras(request.size)[views],
         )
 
     def next_train(self, step: int) -> tuple[Any, dict]:
         raise NotImplementedError("DimoPipeline asks for requests instead.")
 
-    def next_eval(self, step: int) -> tuple[Cameras, dict]:
+    def next_eval(self, step: int) -> tuple[NerfstudioCameras, dict]:
         return self.next_eval_image(step)
 
-    def next_eval_image(self, step: int) -> tuple[Cameras, dict]:
+    def next_eval_image(self, step: int) -> tuple[NerfstudioCameras, dict]:
         index = (step * 7919) % len(self.eval_dataset)
         camera = self.eval_dataset.cameras[index : index + 1].to(self.device)
         return camera, {"image": self.eval_dataset[index]["image"].to(self.device), "image_idx": index}

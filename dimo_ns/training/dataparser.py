@@ -59,7 +59,7 @@ class DimoDataParser(DataParser):
         }
         return DataparserOutputs(
             image_filenames=[self.dataset.sources[self.motions[m].name, views[v].name, f].path for m, f, v in items],
-            cameras=cameras_of(used, torch.tensor([[f / self.dataset.frames] for _, f, _ in items]), metadata),
+            cameras=nerfstudio_cameras(used, torch.tensor([[f / self.dataset.frames] for _, f, _ in items]), metadata),
             scene_box=SceneBox(torch.tensor([[-0.6] * 3, [0.6] * 3])),
             metadata={"dataset": self.dataset, "motions": self.motions, "views": views, "items": items},
         )
@@ -77,7 +77,9 @@ def choose_motions(dataset: Dataset, names: tuple[str, ...]) -> tuple[Motion, ..
     return motions
 
 
-def cameras_of(views: list[View], times: torch.Tensor, metadata: dict[str, torch.Tensor] | None = None) -> Cameras:
+def nerfstudio_cameras(
+    views: list[View], times: torch.Tensor, metadata: dict[str, torch.Tensor] | None = None
+) -> Cameras:
     """nerfstudio's cameras of given views, with times [n, 1] in [0, 1)."""
 
     def column(name: str, dtype: torch.dtype) -> torch.Tensor:

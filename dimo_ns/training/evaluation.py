@@ -84,8 +84,8 @@ def train_stride(dataset: Dataset, motions: list[str]) -> int:
 def posed(model: DimoModel, motion_id: int, frame: int) -> Gaussians:
     """The object in a frame of a motion, by what moves it in the present phase: batch axis 1."""
     motion_ids = torch.tensor([motion_id], device=model.device)
-    times = model.frame_times(torch.tensor([frame], device=model.device))
-    return model.posed(model.scene.latents.mean(motion_ids), times, motion_ids)
+    times = torch.tensor([frame / model.frame_count], device=model.device)
+    return model.mover.pose(model.scene.latents.mean(motion_ids), times, motion_ids)
 
 
 @torch.no_grad()
@@ -94,11 +94,9 @@ def keypoint_transforms(model: DimoModel, motion_id: int) -> RigidTransforms | N
     None while no key points move."""
     frames = torch.arange(model.frame_count, device=model.device)
     motion_ids = torch.full_like(frames, motion_id)
-    if model.moment.phase.motion == "table" and model.table is not None:
-        return model.table(motion_ids, frames)
-    if model.moment.phase.motion == "decoder":
-        return model.scene.trajectory(model.scene.latents.mean(motion_ids), model.frame_times(frames))
-    return None
+    if model.mover.points is not model.scene.keypoints:
+        return None
+    return model.mover.transforms(model.scene.latents.mean(motion_ids), frames / model.frame_count, motion_ids)
 
 
 def tracks(model: DimoModel, dataset: Dataset) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Optimizers, and the guard that skips a step whose loss or gradient is not finite.
+"""Optimizers, their rates in a phase, and the guard that skips a step whose loss or gradient is not finite.
 
 Everything here keeps to plain Python numbers, so that checkpoints load with `torch.load(weights_only=True)`.
 """
@@ -10,9 +10,11 @@ import torch
 from nerfstudio.engine.optimizers import AdamOptimizerConfig, OptimizerConfig, Optimizers
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
+from torch.nn import Parameter
 
 from dimo_ns.errors import DimoError
 from dimo_ns.tracking.frame_adam import FrameAdam
+from dimo_ns.tracking.schedule import log_linear
 
 
 @dataclass
@@ -33,6 +35,25 @@ class FrameAdamConfig(OptimizerConfig):
     lr: float = 1e-3
     """Overwritten by the recipe at every step."""
     eps: float = 1e-15
+
+
+def set_rates(optimizers: Optimizers, lr: Mapping[str, tuple[float, float]], fraction: float) -> None:
+    """Learning rates of a step by group, between those at a phase's start and end; groups without one get no
+    gradient."""
+    for name, optimizer in optimizers.optimizers.items():
+        rates = lr.get(name)
+        for group in optimizer.param_groups:
+            if rates is not None:
+                group["lr"] = log_linear(rates, fraction)
+            for parameter in group["params"]:
+                parameter.requires_grad_(rates is not None)
+
+
+def drop_moments(optimizers: Optimizers, groups: Mapping[str, list[Parameter]]) -> None:
+    """Optimizers start afresh, with these parameters."""
+    for name, optimizer in optimizers.optimizers.items():
+        optimizer.state.clear()
+        optimizer.param_groups[0]["params"] = groups[name]
 
 
 class NonFiniteGuard:

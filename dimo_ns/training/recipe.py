@@ -1,57 +1,76 @@
-"""A training recipe as data: phases in order, each with its batches, resolutions, learning rates and loss weights.
+"""A training recipe: phases in order, each with its batches, resolutions, learning rates and loss weights.
 
-Which phase a step belongs to, and everything about it, is a function of the step and the number of motions alone, so a
-run can be resumed at any step. `PAPER` is the recipe of the paper, `LAPTOP` finds motions as explicit trajectories
-first and takes minutes on two cores, `LAPTOP_MLP` is the same with the paper's decoder.
+Recipes are data: the files in configs/recipes, or one that a user has copied and edited. Which phase a step belongs to,
+and everything about it, is a function of the step and the number of motions alone, so a run can be resumed at any step.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-Groups = dict[str, tuple[float, float]]
-"""Learning rates by parameter group: at the phase's first step, at its last; log-linear between."""
+from dimo_ns.errors import DimoError
+from dimo_ns.files.configs import CONFIGS
+from dimo_ns.files.dataclass_fields import Between, read_dataclass
+from dimo_ns.files.fields import MAX_YAML_BYTES, Fields, parse_yaml, read_bytes
+
+FOLDER = CONFIGS / "recipes"
+GAUSSIAN_GROUPS = ("means", "quats", "scales", "opacities", "colors")
+GROUPS = (*GAUSSIAN_GROUPS, "keypoints", "radii", "latents", "decoder", "basis", "translations", "rotations")
+"""Parameter groups; `basis` is there with the low-rank decoder, `translations` and `rotations` with a table."""
+Count = Annotated[int, Between(0)]
+AtLeastOne = Annotated[int, Between(1)]
+Share = Annotated[float, Between(0, 1)]
+Weight = Annotated[float, Between(0)]
 
 
 @dataclass(frozen=True)
 class Weights:
     """Weights of the losses; zero: not computed."""
 
-    l1: float = 0.0
-    mse: float = 0.0
-    """Both on colours over white, weighted by `reference` on view 0 and frame 0."""
-    pyramid: int = 0
+    l1: Weight = 0.0
+    mse: Weight = 0.0
+    """Both on colours over white, weighted by `reference` on view 0 and frame 0; when the decoder learns the table
+    (`Phase.lesson`), `mse` is the weight of its error."""
+    pyramid: Count = 0
     """Halvings of the picture that the L1 loss is averaged over, beside the picture itself."""
-    reference: float = 1.0
+    reference: Annotated[float, Between(1e-6)] = 1.0
     """Weight of the reference view and frame against 1 for all others."""
-    mask: float = 0.0
+    mask: Weight = 0.0
     """Squared difference of alpha."""
-    ssim: float = 0.0
-    lpips: float = 0.0
-    arap: float = 0.0
+    ssim: Weight = 0.0
+    lpips: Weight = 0.0
+    arap: Weight = 0.0
     """Per edge, in units of the mean squared edge length."""
-    arap_robust: float = 0.0
+    arap_robust: Weight = 0.0
     """Scale beyond which an edge's energy grows linearly, so that parts may separate; zero: quadratic everywhere."""
-    acceleration: float = 0.0
-    """Second difference in time of the key points, in units of the mean squared edge length."""
-    anchor: float = 0.0
-    kl: float = 0.0
+    acceleration: Weight = 0.0
+    """Second difference in time of the table's key points, in units of the mean squared edge length."""
+    anchor: Weight = 0.0
+    """Squared distance to where the paper's first stage had a key point."""
+    kl: Weight = 0.0
     """Per motion, in nats."""
-    depth: float = 0.0
-    normal: float = 0.0
+    depth: Weight = 0.0
+    normal: Weight = 0.0
+    """Edge-aware smoothness of the rendered maps."""
 
 
 @dataclass(frozen=True)
 class Density:
     """Adding and removing Gaussians during a phase; steps are fractions of the phase."""
 
-    grow_at: tuple[float, ...] = ()
+    grow_at: tuple[Share, ...] = ()
     """When to split the Gaussians whose projections are pulled most, evenly up to `target`."""
-    target: int = 0
-    prune_at: tuple[float, ...] = ()
-    min_opacity: float = 0.02
-    clone_every: int = 0
+    target: Count = 0
+    prune_at: tuple[Share, ...] = ()
+    """When to drop those that are fainter than `min_opacity`."""
+    min_opacity: Share = 0.02
+    clone_every: Count = 0
     """The paper's stage 1: every so many steps, clone small and split large points that are pulled strongly."""
-    farthest_at: tuple[float, ...] = ()
+    clone_pull: Weight = 0.02
+    """Mean screen-space gradient, in pixels of the picture, beyond which that is."""
+    clone_below: Weight = 0.04
+    """Scale, in world units, up to which points are cloned."""
+    farthest_at: tuple[Share, ...] = ()
     """When to cut back to the number of key points by farthest-point sampling."""
 
 
@@ -60,30 +79,52 @@ class Phase:
     """A stretch of training."""
 
     name: str
-    motion: Literal["rest", "table", "decoder", "points", "coordinates", "rows"]
+    mover: Literal["rest", "table", "decoder", "points"]
     """What moves the Gaussians: nothing; explicit trajectories; the decoder through the key points; the decoder
-    directly, the Gaussians being the key points. `coordinates`, `rows`: nothing is rendered, the decoder learns the
-    table, by the coordinates of its principal components or by random rows of it."""
-    steps: int
-    steps_per_motion: int = 0
+    directly, the Gaussians being the key points."""
+    steps: Count
+    steps_per_motion: Count = 0
     begin: Literal["", "hull", "tree", "distill", "ball", "around"] = ""
     """How it starts: Gaussians on the visual hull; key points and the order of tracking; basis and latents from the
     table; points in a ball; Gaussians around each key point."""
+    lesson: Literal["", "coordinates", "rows"] = ""
+    """Nothing is rendered and the decoder learns the table: by the coordinates of its principal components (the
+    low-rank decoder), or by random rows of it (the paper's)."""
     sampler: Literal["reference", "tree", "random"] = "random"
-    motions: int = 4
-    times: int = 2
-    views: int = 2
-    sizes: tuple[tuple[float, int], ...] = ((0.0, 256),)
+    """Which frames a step sees: the first of the first motion; those of a level of the tree; random ones."""
+    motions: AtLeastOne = 4
+    times: AtLeastOne = 2
+    views: AtLeastOne = 2
+    sizes: tuple[tuple[Share, AtLeastOne], ...] = ((0.0, 256),)
     """(fraction of the phase, or of each level of the tree; resolution) in order."""
-    lr: Groups = field(default_factory=dict)
+    lr: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Learning rates by parameter group: at the phase's first step, at its last; log-linear between. Groups that are
+    not named are left as they are."""
     weights: Weights = Weights()
     density: Density = Density()
-    smoothing: tuple[float, ...] = ()
+    smoothing: tuple[Weight, ...] = ()
     """Diffusion of the table's gradients over the key point graph, in equal parts of the phase (or tree level)."""
+
+    def __post_init__(self) -> None:
+        for name, rates in self.lr.items():
+            if name not in GROUPS:
+                raise ValueError(f"'lr' has a rate for '{name}'; the groups are {', '.join(GROUPS)}")
+            if not min(rates) > 0:
+                raise ValueError(f"'lr' of '{name}' is {list(rates)}; expected two positive numbers")
+        starts = [start for start, _ in self.sizes]
+        if not starts or starts[0] != 0 or starts != sorted(starts):
+            raise ValueError("'sizes' must begin at fraction 0 and be in order, as in [[0.0, 128], [0.5, 256]]")
+        if self.mover != "table" and (self.sampler == "tree" or self.lesson or self.smoothing):
+            raise ValueError("the sampler 'tree', 'lesson' and 'smoothing' need the mover 'table'")
 
     def length(self, motions: int) -> int:
         """Steps of the phase; at least one, in which it begins."""
         return max(1, self.steps + self.steps_per_motion * motions)
+
+    @property
+    def renders(self) -> bool:
+        """Whether pictures are looked at."""
+        return not self.lesson
 
 
 @dataclass(frozen=True)
@@ -92,22 +133,18 @@ class Moment:
 
     phase: Phase
     index: int
-    """Of the phase."""
+    """The number of the phase, from 0."""
     step: int
     """Within the phase."""
     length: int
 
     @property
-    def renders(self) -> bool:
-        """Whether pictures are looked at."""
-        return self.phase.motion not in ("coordinates", "rows")
-
-    @property
     def fraction(self) -> float:
+        """How far the phase has come, in [0, 1)."""
         return self.step / self.length
 
     def resolution(self, fraction: float | None = None) -> int:
-        """Of the pictures, by how far the phase has come, or its present part."""
+        """Longer side of the pictures, by how far the phase has come, or its present part."""
         fraction = self.fraction if fraction is None else fraction
         return [size for start, size in self.phase.sizes if start <= fraction][-1]
 
@@ -122,12 +159,33 @@ class Recipe:
     """Phases in order, and the sizes of the model that they train."""
 
     phases: tuple[Phase, ...]
-    keypoints: int = 512
-    gaussians: int = 4000
+    keypoints: AtLeastOne = 512
+    gaussians: AtLeastOne = 4000
     """How many the first phase starts with."""
     decoder: Literal["mlp", "low_rank"] = "low_rank"
-    rank: int = 96
-    width: int = 512
+    rank: AtLeastOne = 96
+    width: AtLeastOne = 512
+
+    def __post_init__(self) -> None:
+        if not self.phases:
+            raise ValueError("'phases' is empty; expected at least one phase")
+        lesson = {"low_rank": "coordinates", "mlp": "rows"}[self.decoder]
+        begun = set()
+        for phase in self.phases:
+            begun.add(phase.begin)
+            if phase.lesson not in ("", lesson):
+                raise ValueError(f"the lesson of '{phase.name}' is '{phase.lesson}'; this decoder learns by '{lesson}'")
+            if phase.mover == "table" and "tree" not in begun:
+                raise ValueError(f"'{phase.name}' moves by a table that no phase has begun; begin with 'tree'")
+            if phase.begin == "distill" and "tree" not in begun:
+                raise ValueError(f"'{phase.name}' learns from a table that no phase has begun; begin with 'tree'")
+        if self.phases[0].begin not in ("hull", "ball"):
+            raise ValueError(f"the first phase, '{self.phases[0].name}', must begin with 'hull' or 'ball'")
+
+    @property
+    def has_table(self) -> bool:
+        """Whether some phase moves by explicit trajectories."""
+        return any(phase.mover == "table" for phase in self.phases)
 
     def length(self, motions: int) -> int:
         """Steps of the whole recipe."""
@@ -143,98 +201,35 @@ class Recipe:
 
     def at(self, step: int, motions: int) -> Moment:
         """The phase of a step; the last one goes on beyond its end."""
-        for index, phase in enumerate(self.phases):
-            length = phase.length(motions)
-            if step < length or index == len(self.phases) - 1:
-                return Moment(phase, index, min(step, length - 1), length)
-            step -= length
-        raise ValueError("a recipe needs a phase")
+        index = 0
+        while step >= (length := self.phases[index].length(motions)) and index < len(self.phases) - 1:
+            step, index = step - length, index + 1
+        return Moment(self.phases[index], index, min(step, length - 1), length)
 
 
-def gaussian_rates(scale: float, end: float) -> Groups:
-    """Learning rates of the canonical Gaussians, falling to `end` of their start."""
-    rates = {"means": 5e-4, "quats": 5e-3, "scales": 1e-2, "opacities": 3e-2, "colors": 1e-2}
-    return {name: (rate * scale, rate * scale * end) for name, rate in rates.items()}
+def names() -> list[str]:
+    """The recipes that come with dimo."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
-LAPTOP = Recipe(
-    phases=(
-        Phase(
-            "rest", "rest", 200, begin="hull", sampler="reference", sizes=((0.0, 128),), lr=gaussian_rates(1.0, 0.3),
-            weights=Weights(l1=1.0, mask=0.5),
-        ),
-        Phase(
-            "track", "table", 600, steps_per_motion=60, begin="tree", sampler="tree", views=5, sizes=((0.0, 128),),
-            lr={"translations": (0.02, 0.003), "rotations": (0.06, 0.009)}, smoothing=(50.0, 12.0, 3.0, 0.7),
-            weights=Weights(l1=1.0, pyramid=3, mask=0.5, arap=0.05, arap_robust=0.1),
-        ),
-        Phase(
-            "trajectories", "table", 600, steps_per_motion=120, motions=8, times=1, sizes=((0.0, 128), (0.25, 256)),
-            lr={**gaussian_rates(1.0, 0.1), "radii": (5e-3, 5e-4), "translations": (2e-3, 2e-4),
-                "rotations": (6e-3, 6e-4)}, smoothing=(0.5,),
-            weights=Weights(l1=1.0, mask=0.5, arap=0.05, arap_robust=0.1, acceleration=0.005),
-            density=Density(grow_at=(0.15, 0.3, 0.45), target=10000, prune_at=(0.15, 0.3, 0.45, 0.8)),
-        ),
-        Phase(
-            "distill", "coordinates", 5000, steps_per_motion=100, begin="distill",
-            lr={"decoder": (4e-3, 1e-4), "latents": (5e-3, 5e-6)}, weights=Weights(mse=1.0, kl=1e-5),
-        ),
-        Phase(
-            "joint", "decoder", 300, steps_per_motion=100, motions=8, times=1,
-            lr={**gaussian_rates(0.2, 0.1), "radii": (1e-3, 1e-4), "decoder": (1e-4, 1e-5), "basis": (1e-5, 1e-6),
-                "latents": (3e-4, 3e-5)},
-            weights=Weights(l1=1.0, mask=0.5, arap=0.05, arap_robust=0.1, kl=1e-6),
-        ),
-    ),
-)  # fmt: skip
+def recipe_text(name: str) -> str:
+    """The YAML of a recipe that comes with dimo, by its name, or of a user's file. Raises DimoError."""
+    path = Path(name).expanduser()
+    if path.suffix not in (".yaml", ".yml"):
+        if name not in names():
+            raise DimoError(f"There is no recipe '{name}'; there are {', '.join(names())}, or give a file NAME.yaml.")
+        path = FOLDER / f"{name}.yaml"
+    try:
+        return read_bytes(path, MAX_YAML_BYTES).decode()
+    except UnicodeDecodeError as error:
+        raise DimoError(f"The recipe {path} is not UTF-8 text ({error.reason}).") from error
 
-LAPTOP_MLP = replace(
-    LAPTOP,
-    phases=tuple(
-        replace(p, motion="rows", steps=1000, steps_per_motion=100, lr={**p.lr, "decoder": (1e-3, 5e-5)})
-        if p.name == "distill"
-        else p
-        for p in LAPTOP.phases
-    ),
-    decoder="mlp",
-)
-"""The same with the paper's decoder."""
 
-_LOSSES = Weights(mse=5.0, reference=2.0, lpips=1.0, ssim=0.5, mask=0.5, kl=5e-5)
-_SMOOTH = replace(_LOSSES, depth=0.1, normal=5e-5)
-_RIGID = replace(_SMOOTH, arap=0.01)
-_POINTS = {"colors": (0.01, 0.01), "opacities": (0.05, 0.05), "scales": (0.01, 0.01), "latents": (5e-3, 5e-3),
-           "decoder": (2e-4, 2e-4)}  # fmt: skip
-_JOINT = {"colors": (0.01, 0.01), "opacities": (0.05, 0.05), "scales": (5e-3, 5e-3), "quats": (5e-3, 5e-3),
-          "keypoints": (2e-6, 2e-6), "radii": (5e-3, 5e-3)}  # fmt: skip
+def parse_recipe(text: str, where: str) -> Recipe:
+    """The recipe that a YAML text holds. Raises DimoError with file, key and what was expected."""
+    return read_dataclass(Recipe, Fields.of(parse_yaml(text, where), where))
 
-PAPER = Recipe(
-    phases=(
-        Phase(
-            "points", "points", 500, begin="ball", sizes=((0.0, 128), (0.6, 256), (0.9, 512)),
-            lr={**_POINTS, "means": (0.01, 2e-4)}, weights=_LOSSES, density=Density(clone_every=100),
-        ),
-        Phase(
-            "points settle", "points", 1500, sizes=((0.0, 512),), lr={**_POINTS, "means": (2e-4, 2e-4)},
-            weights=_SMOOTH, density=Density(clone_every=100, farthest_at=(1 / 3,)),
-        ),
-        Phase(
-            "points rigid", "points", 800, sizes=((0.0, 512),), lr={**_POINTS, "means": (2e-4, 2e-4)},
-            weights=_RIGID, density=Density(farthest_at=(0.0,)),
-        ),
-        Phase(
-            "joint", "decoder", 5000, begin="around", sizes=((0.0, 128), (0.06, 256), (0.09, 512)),
-            lr={**_JOINT, "means": (2e-4, 2e-5), "latents": (5e-3, 1e-3), "decoder": (2e-4, 2e-5)},
-            weights=replace(_RIGID, anchor=0.01), density=Density(prune_at=(0.2, 0.4, 0.6, 0.8)),
-        ),
-        Phase(
-            "joint fine", "decoder", 5000, sizes=((0.0, 512),),
-            lr={**_JOINT, "means": (2e-5, 2e-6), "latents": (1e-3, 2e-4), "decoder": (2e-5, 2e-6)},
-            weights=replace(_SMOOTH, anchor=0.01),
-        ),
-    ),
-    decoder="mlp",
-    gaussians=512,
-)  # fmt: skip
 
-RECIPES = {"paper": PAPER, "laptop": LAPTOP, "laptop-mlp": LAPTOP_MLP}
+def read_recipe(name: str) -> Recipe:
+    """A recipe by its name or from a user's file; see `recipe_text` and `parse_recipe`."""
+    return parse_recipe(recipe_text(name), f"The recipe {name}")

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +26,7 @@ from nerfstudio.utils.misc import step_check
 from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.utils.writer import EventName, TimeWriter
 
-from dimo_ns.errors import DimoError
+from dimo_ns.errors import DimoError, exit_on_error
 from dimo_ns.training import checkpoint
 from dimo_ns.training.optim import NonFiniteGuard
 
@@ -66,6 +65,20 @@ class DimoTrainerConfig(TrainerConfig):
     def __post_init__(self) -> None:
         if self.data is not None:
             self.data = self.data.expanduser().resolve()  # the run finds its dataset from any folder
+
+    def save_config(self) -> None:
+        """As nerfstudio, with everything in it that the run depends on."""
+        with exit_on_error():
+            cast(SelfContained, self.pipeline).keep()
+        super().save_config()
+
+
+class SelfContained(Protocol):
+    """What `DimoTrainerConfig` needs of a pipeline's configuration, so that a run can be read without other files."""
+
+    def keep(self) -> None:
+        """Takes in the content of files that it names. Raises DimoError."""
+        ...
 
 
 class ResumablePipeline(Protocol):
@@ -310,15 +323,3 @@ def choose_device(asked: str) -> Literal["cpu", "cuda", "mps"]:
         CONSOLE.print("Training on the CPU: no CUDA device was found.")
         return "cpu"
     return cast(Literal["cpu", "mps"], asked)
-
-
-@contextlib.contextmanager
-def exit_on_error() -> Iterator[None]:
-    """Turns a DimoError into its sentence on stderr and exit status 2, and Ctrl-C into 130."""
-    try:
-        yield
-    except DimoError as error:
-        print(f"dimo: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
-    except KeyboardInterrupt as error:
-        raise SystemExit(130) from error

@@ -8,23 +8,23 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from dimo_ns.core.cameras import orbit_c2w
-from dimo_ns.core.skinning import skinning_weights
+from dimo_ns.core.cameras import DISTANCE, Cameras, orbit_c2w
 from dimo_ns.core.types import Gaussians, RigidTransforms
-from dimo_ns.draw import picture, trails
+from dimo_ns.draw import style, trails
+from dimo_ns.draw.pictures import take_pictures
 from dimo_ns.space.motion_space import MotionSpace
 from dimo_ns.viewer.state import Shown, State
 
 AZIMUTH, ELEVATION, FOV = 40.0, 18.0, 0.7
-"""Of the first camera: degrees, and radians from the top of its picture to the bottom."""
+"""Where the first camera stands, in degrees, and how much it sees from top to bottom, in radians."""
 DEPTH_RANGE = 1.5
 """World units, around the origin, over which the colours of depth run."""
 MAP_SIZE = 560, 400
-"""Of the map, in pixels: about twice those of the panel that shows it."""
+"""The map's width and height in pixels: about twice those of the panel that shows it."""
 PLATE, PLATE_SIZE = (-0.66, 0.53), (0.5, 0.357)
-"""Of the map in the scene: its middle, to the right and up, and its size; world units."""
+"""Where the map stands in the scene, its middle to the right and up, and its size; world units."""
 PIECES = 3
-"""Of a trail, per frame."""
+"""Pieces of a trail per frame."""
 
 
 def first_camera() -> Float[np.ndarray, " 3"]:
@@ -33,7 +33,8 @@ def first_camera() -> Float[np.ndarray, " 3"]:
 
 
 def first_pose() -> Float[np.ndarray, "4 4"]:
-    return orbit_c2w(torch.tensor([AZIMUTH]), torch.tensor([ELEVATION]), picture.RADIUS)[0].numpy()
+    """The first camera's camera-to-world."""
+    return orbit_c2w(torch.tensor([AZIMUTH]), torch.tensor([ELEVATION]), DISTANCE)[0].numpy()
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,8 @@ class Plate:
 
     @staticmethod
     def beside() -> "Plate":
-        right, up, back = orbit_c2w(torch.tensor([AZIMUTH]), torch.tensor([ELEVATION]), picture.RADIUS)[
-            0, :3, :3
-        ].T.numpy()
+        """The map's place, as the first camera sees it."""
+        right, up, back = first_pose()[:3, :3].T
         return Plate(PLATE[0] * right + PLATE[1] * up, np.stack([right, -up, -back], 1), PLATE_SIZE)
 
     def hit(self, origin: Float[np.ndarray, " 3"], direction: Float[np.ndarray, " 3"]) -> tuple[float, float]:
@@ -76,28 +76,26 @@ def posed(space: MotionSpace, shown: Shown) -> Gaussians:
 
 @torch.no_grad()
 def skinning_colours(space: MotionSpace) -> Float[Tensor, "n 3"]:
-    """Of every Gaussian: those of the key points that carry it, by how much they do."""
+    """Each Gaussian has the colours of the key points that carry it, by how much they do."""
     scene = space.scene
-    weights = skinning_weights(scene.gaussians.means, scene.keypoints, scene.log_radii, scene.neighbours)
+    weights = scene.skinning_weights()
     colours = torch.from_numpy(trails.colours(scene.keypoints)).to(weights.weights) / 255
     return (weights.weights[..., None] * colours[weights.indices]).sum(1)
 
 
-def draw(
-    space: MotionSpace, shown: Shown, viewmat: Float[Tensor, "4 4"], K: Float[Tensor, "3 3"], size: tuple[int, int]
-) -> UInt8[np.ndarray, "h w 3"]:
-    """What is shown, from a camera, over white."""
-    image, alpha, depth = (x[0] for x in picture.render(posed(space, shown), viewmat[None], K[None], size))
+def draw(space: MotionSpace, shown: Shown, camera: Cameras) -> UInt8[np.ndarray, "h w 3"]:
+    """Draws what is shown, before one camera, over white."""
+    (picture,) = take_pictures(posed(space, shown), camera[None])
     if shown.look.layer == "alpha":
-        return np.repeat((alpha[..., None] * 255).round().astype(np.uint8), 3, -1)
+        return np.repeat((picture.alpha[..., None] * 255).round().astype(np.uint8), 3, -1)
     if shown.look.layer == "depth":
         import matplotlib  # which takes long
 
-        distance = float(torch.linalg.inv(viewmat)[:3, 3].norm())
-        near = 1 - np.clip((depth - distance) / DEPTH_RANGE + 0.5, 0, 1)
+        distance = float(camera.centres.norm())
+        near = 1 - np.clip((picture.depth - distance) / DEPTH_RANGE + 0.5, 0, 1)
         colours = (matplotlib.colormaps["turbo"](near)[..., :3] * 255).round()
-        return (255 + (colours - 255) * alpha[..., None]).astype(np.uint8)
-    return image
+        return (255 + (colours - 255) * picture.alpha[..., None]).astype(np.uint8)
+    return picture.image
 
 
 @torch.no_grad()
@@ -131,28 +129,27 @@ def latent_map(state: State) -> Image.Image:
     width, height = MAP_SIZE
     image = Image.new("RGB", MAP_SIZE, "white")
     pen = ImageDraw.Draw(image)
-    low, high = np.array(state.bounds).T
 
     def to_pixel(place: Float[np.ndarray, " 2"]) -> tuple[float, float]:
         return 1 + float(place[0]) * (width - 3), 1 + (1 - float(place[1])) * (height - 3)
 
     here = np.clip(to_pixel(np.array(state.place)), 10, np.array(MAP_SIZE) - 11)
-    pen.line([(here[0], 0), (here[0], height)], fill=picture.RULE, width=2)
-    pen.line([(0, here[1]), (width, here[1])], fill=picture.RULE, width=2)
-    dots = [to_pixel(place) for place in (state.places.cpu().numpy() - low) / np.maximum(high - low, 1e-9)]
+    pen.line([(here[0], 0), (here[0], height)], fill=style.RULE, width=2)
+    pen.line([(0, here[1]), (width, here[1])], fill=style.RULE, width=2)
+    dots = [to_pixel(place) for place in state.map.places.cpu().numpy()]
     for i, dot in enumerate(dots):
-        pen.circle(dot, 7, fill=picture.PALETTE[i % len(picture.PALETTE)], outline="white", width=1)
+        pen.circle(dot, 7, fill=style.PALETTE[i % len(style.PALETTE)], outline="white", width=1)
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in dots]
     for name, (x, y) in zip(state.space.names, dots, strict=True):
         for anchor, dx, dy in (("lm", 11, 0), ("rm", -11, 0), ("mb", 0, -10), ("mt", 0, 10)):
-            box = pen.textbbox((x + dx, y + dy), name, font=picture.font(19), anchor=anchor)
+            box = pen.textbbox((x + dx, y + dy), name, font=style.font(19), anchor=anchor)
             inside = box[0] >= 2 and box[1] >= 2 and box[2] <= width - 2 and box[3] <= height - 2
             if inside and not any(overlap(box, other) for other in taken):
-                pen.text((x + dx, y + dy), name, fill=picture.INK, font=picture.font(19), anchor=anchor)
+                pen.text((x + dx, y + dy), name, fill=style.INK, font=style.font(19), anchor=anchor)
                 taken.append(box)
                 break
     pen.circle(tuple(here), 9, fill="#d03030", outline="white", width=2)
-    pen.rectangle([0, 0, width - 1, height - 1], outline=picture.RULE, width=1)
+    pen.rectangle([0, 0, width - 1, height - 1], outline=style.RULE, width=1)
     return image
 
 

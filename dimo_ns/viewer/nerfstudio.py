@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from dimo_ns.core.types import Gaussians
     from dimo_ns.training.model import DimoModel
+    from dimo_ns.viewer.state import State
 
 FASTEST = 1 / 30
 """Seconds between two pictures, at least."""
 IDLE = 0.5
-"""Seconds between two looks at whether somebody is there."""
+"""Seconds between two looks at whether somebody is there, and at what training has learned."""
 LEARNING = "Until training has come to the decoder, only the motion and the time are shown; the rest has no effect yet."
 
 
@@ -28,6 +29,7 @@ class MotionTab(ViewerControl):
 
     def __init__(self, model: "DimoModel"):
         self.model = model
+        self._is_set_up = False
 
     def _setup(self, viewer: "Viewer") -> None:
         super()._setup(viewer)
@@ -59,46 +61,29 @@ class MotionTab(ViewerControl):
         self.panel.message.content = self.panel.notice()
         # Its depth takes half of the time of a picture, and hides key points and trails, which lie inside the object.
         viewer.control_panel._layer_depth.value = False
-        self._follow_nerfstudio()
+        self._theirs = TheirControls(self.model.motion, viewer.control_panel._time, self.state)
         server.on_client_connect(lambda client: look_from_outside(client, SCALE))
-        self.model.shown = self.shown
+        self._is_set_up = True
         threading.Thread(target=self._run, daemon=True, name="dimo-motion-tab").start()
 
     @property
     def _decodes(self) -> bool:
-        return self.model.moment.phase.motion == "decoder"
+        return self.model.mover.decodes
 
     def shown(self, time: float) -> "tuple[Any, Gaussians] | None":
         """The latent and the posed Gaussians that are to be seen at a time; None while the decoder poses nothing."""
         from dimo_ns.viewer.draw import posed
 
-        if not self._decodes:
+        if not self._is_set_up or not self._decodes:
             return None
         shown = replace(self.state.shown(), time=time)
         return shown.z, posed(self.state.space, shown)
 
-    def _follow_nerfstudio(self) -> None:
-        """What is chosen in nerfstudio's own controls is chosen in the panel too."""
-        motion, slider, state = self.model.motion, self.viewer.control_panel._time, self.state
-        rerender, choose = slider.cb_hook, motion.cb_hook
-
-        def chosen(element: Any) -> None:
-            choose(element)
-            if element.value != state.motion and element.value != self._sent_motion:
-                state.select(element.value)
-
-        def moved(element: Any) -> None:
-            if element.value != self._sent_time:
-                state.seek(element.value)
-            rerender(element)
-
-        self._sent_time, self._sent_motion = slider.value, motion.value
-        motion.cb_hook, slider.cb_hook = chosen, moved
-
     def _run(self) -> None:
         """Plays, and has nerfstudio render what has changed: a picture is asked for once the one before is begun."""
         state, viewer = self.state, self.viewer
-        last, version, step = time.monotonic(), -1, -1
+        last = learned = time.monotonic()
+        version = step = -1
         while True:
             with state.changed:
                 state.changed.wait_for(
@@ -114,32 +99,60 @@ class MotionTab(ViewerControl):
                 continue
             state.tick(min(now - last, 1.0))
             last = now
-            if viewer.step != step:
-                step = viewer.step
+            if viewer.step != step and now - learned >= IDLE:
+                step, learned = viewer.step, now
                 state.learned()
             shown = state.shown()
             if shown.version != version:
                 version = shown.version
                 with suppress(KeyError):  # of a browser that has just left
-                    self._tell_nerfstudio(shown.time)
+                    if not self._theirs.tell(shown.time):
+                        viewer._trigger_rerender()
                 self.overlays.update(state, shown)
             self.panel.follow()
             time.sleep(max(0.0, now + FASTEST - time.monotonic()))
 
-    def _tell_nerfstudio(self, time: float) -> None:
-        motion = self.model.motion
-        if self.state.motion in self.state.space.names and motion.value != self.state.motion:
-            self._sent_motion = motion.value = self.state.motion
-        if self.viewer.control_panel.time != time:
-            self._sent_time = time
-            self.viewer.control_panel.time = time  # which renders
-        else:
-            self.viewer._trigger_rerender()
+
+class TheirControls:
+    """nerfstudio's own controls of motion and time: what is chosen in them is chosen in the panel, and the other way.
+
+    nerfstudio calls back for what they are told as for what a hand does. `known_motion` and `known_time` are what they
+    were told, or a hand chose, last: to be called back with another value is a hand's doing.
+    """
+
+    def __init__(self, motion: Any, slider: Any, state: "State"):
+        """Stands between the controls and what nerfstudio does when they change."""
+        self.motion, self.slider, self.state = motion, slider, state
+        self.known_motion, self.known_time = motion.value, slider.value
+        self._choose, self._rerender = motion.cb_hook, slider.cb_hook
+        motion.cb_hook, slider.cb_hook = self._chosen, self._moved
+
+    def tell(self, time: float) -> bool:
+        """Shows in them the state's motion, where it has a name that they know, and a time; whether this renders."""
+        state, motion = self.state, self.motion
+        if state.motion in state.space.names and motion.value != state.motion:
+            self.known_motion = motion.value = state.motion
+        if self.slider.value == time:
+            return False
+        self.known_time = self.slider.value = time
+        return True
+
+    def _chosen(self, element: Any) -> None:
+        self._choose(element)
+        if element.value not in (self.state.motion, self.known_motion):
+            self.known_motion = element.value
+            self.state.select(element.value)
+
+    def _moved(self, element: Any) -> None:
+        if element.value != self.known_time:
+            self.known_time = element.value
+            self.state.seek(element.value)
+        self._rerender(element)
 
 
 def motion_tab(gui: Any) -> Any:
     """A tab beside nerfstudio's, where viser says which group those are in; else one in a group of its own."""
-    containers = getattr(gui, "_container_handle_from_id", {})
+    containers = getattr(gui, "_container_handle_from_uuid", None) or getattr(gui, "_container_handle_from_id", {})
     groups = (getattr(container, "_parent", None) for container in containers.values())
     group = next((group for group in groups if hasattr(group, "add_tab")), None)
     return (group or gui.add_tab_group()).add_tab("Motion")

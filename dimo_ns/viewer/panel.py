@@ -2,6 +2,7 @@
 
 import base64
 import io
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,20 +14,29 @@ import viser
 
 from dimo_ns.apps.language import Projector, load_projector
 from dimo_ns.apps.language.file import FILE as PROJECTOR
+from dimo_ns.core.latent_axes import REACH
 from dimo_ns.errors import DimoError
 from dimo_ns.viewer.draw import latent_map
 from dimo_ns.viewer.overlays import Overlays
-from dimo_ns.viewer.state import LAYERS, REACH, Layer, State
+from dimo_ns.viewer.state import LAYERS, Layer, State
 
 SELDOM = 0.1
 """Seconds at least between two pictures of the map, and between two moves of the slider of frames."""
+REST = 0.3
+"""Seconds after a hand's last move in which a control is told the value that its move has come to."""
 
 UNNAMED = "–"
 """In place of a motion's name where the latent is that of none."""
 
 
 class Panel:
-    """Made within the container (a tab, a folder) where its controls are to be."""
+    """Made within the container (a tab, a folder) where its controls are to be.
+
+    A control and the state say the same once both are at rest. viser calls back from several threads, in any order: a
+    move may wait for its turn while `follow` shows the state as it was before, and a browser loses the last value of a
+    slider when another control is touched within 50 ms. So a control whose value has not been acted on is left alone, a
+    button acts on the values that wait before it does its own, and after a move a control is told what it came to.
+    """
 
     def __init__(
         self,
@@ -41,6 +51,14 @@ class Panel:
         draw the object."""
         self.state, self.overlays, self.lock = state, overlays, lock or nullcontext()
         self._handles: dict[str, Any] = {}
+        self._acts: dict[str, Callable[[Any], Any]] = {}
+        """What the controls with values do, by their names."""
+        self._agreed: dict[str, Any] = {}
+        """The values that were acted on, or told, last; a control that has another one waits for its turn."""
+        self._moved: dict[str, float] = {}
+        """When a hand was on a control that has not been told since."""
+        self._turn = threading.RLock()
+        """Held while values become the state's or the controls'."""
         self._mapped: tuple[tuple[float, float], bool] | None = None
         self._last = -1.0
         self._projector: Projector | None = None
@@ -99,7 +117,26 @@ class Panel:
 
     def follow(self) -> None:
         """Shows in the controls what the state is, after something else than they have changed it."""
-        state, now = self.state, time.monotonic()
+        now = time.monotonic()
+        seldom = now - self._last >= SELDOM
+        if seldom:
+            self._last = now
+        with self._turn:
+            values, mapped = self._values(seldom), self._place_and_plate()
+            for name in self._acts:
+                handle = self._handles[name]
+                value = values.get(name, handle.value)
+                rests = now - self._moved.get(name, now) >= REST
+                if not self._waits(name) and (value != handle.value or rests):
+                    self._moved.pop(name, None)
+                    self._agreed[name] = handle.value = value
+        if seldom and mapped != self._mapped:
+            self._mapped = mapped
+            self._show_map(mapped[1])
+
+    def _values(self, seldom: bool) -> dict[str, Any]:
+        """What the controls should say; of those that seldom move only if that is asked for."""
+        state = self.state
         with state.changed:
             values: dict[str, Any] = {
                 "motion": state.motion or UNNAMED,
@@ -107,23 +144,24 @@ class Panel:
                 "share": state.blend[2],
                 **{f"axis {i}": sigma for i, sigma in enumerate(state.sigmas)},
             }
-            frame, place, plate = round(state.frame, 1), state.place, state.look.plate
-        if now - self._last >= SELDOM:
-            self._last = now
-            values["frame"] = frame
-            if (place, plate) != self._mapped:
-                self._mapped = (place, plate)
-                values |= {name: min(max(round(where, 3), 0.0), 1.0) for name, where in zip("xy", place, strict=True)}
-                self._show_map(plate)
-        for name, value in values.items():
-            if self._handles[name].value != value:
-                self._handles[name].value = value
+            if seldom:
+                values["frame"] = round(state.frame, 1)
+                if self._place_and_plate() != self._mapped:
+                    values |= {name: min(max(round(v, 3), 0.0), 1.0) for name, v in zip("xy", state.place, strict=True)}
+        return values
+
+    def _place_and_plate(self) -> tuple[tuple[float, float], bool]:
+        return self.state.place, self.state.look.plate
 
     @property
     def behind(self) -> bool:
         """Whether there is something that `follow` has left for later."""
-        mapped = self.state.place, self.state.look.plate
-        return mapped != self._mapped or self._handles["frame"].value != round(self.state.frame, 1)
+        moved = bool(self._moved) or self._handles["frame"].value != round(self.state.frame, 1)
+        return moved or self._place_and_plate() != self._mapped
+
+    def _waits(self, name: str) -> bool:
+        """Whether a control has a value that nothing has acted on."""
+        return self._handles[name].value != self._agreed[name]
 
     def _show_map(self, plate: bool) -> None:
         picture, content = latent_map(self.state), io.BytesIO()
@@ -138,11 +176,26 @@ class Panel:
     # --- from the controls to the state -----------------------------------------------------------------------------
 
     def _add(self, name: str, handle: Any, changed: Callable[[Any], Any]) -> None:
-        self._handles[name] = handle
-        handle.on_update(self._careful(changed))
+        self._handles[name], self._acts[name], self._agreed[name] = handle, changed, handle.value
+        handle.on_update(self._careful(lambda _: self._take(name)))
 
     def _button(self, handle: Any, pressed: Callable[[Any], Any]) -> None:
-        handle.on_click(self._careful(pressed))
+        def act(handle: Any) -> Any:
+            for name in self._acts:
+                self._take(name)
+            return pressed(handle)
+
+        handle.on_click(self._careful(act))
+
+    def _take(self, name: str) -> None:
+        """Does what a control says, unless that was done."""
+        with self._turn:
+            if self._waits(name):
+                value = self._handles[name].value
+                try:
+                    self._acts[name](self._handles[name])
+                finally:
+                    self._agreed[name], self._moved[name] = value, time.monotonic()
 
     def _careful(self, act: Callable[[Any], Any]) -> Callable[[Any], None]:
         """A hand's doing, not that of `follow`; what it says, or why it could not be done, is shown."""
@@ -187,9 +240,10 @@ class Panel:
         return self.state.ask(self._projector, self._handles["words"].value)
 
     def _save(self, _: Any) -> str:
-        out = self.state.save(self._handles["name"].value)
+        shown = self.state.shown()
+        out = self.state.save(self._handles["name"].value, shown)
         for name in ("motion", "a", "b"):
             value = self._handles[name].value
             self._handles[name].options = (*self.state.names, *([UNNAMED] if name == "motion" else []))
             self._handles[name].value = value
-        return f"Saved to `{out}`"
+        return f"Saved to `{out}`: {shown.words}"

@@ -18,8 +18,7 @@ import torch
 import viser
 from viser.transforms import SO3
 
-from dimo_ns.core.cameras import viewmats_from_c2w
-from dimo_ns.draw import picture
+from dimo_ns.core.cameras import Cameras, from_fov, orbit, viewmats_from_c2w
 from dimo_ns.viewer import draw
 from dimo_ns.viewer.overlays import Overlays
 from dimo_ns.viewer.panel import Panel
@@ -63,6 +62,8 @@ class Player(threading.Thread):
         """Pictures and poses that were sent so far."""
         self.seconds_per_pixel = 1e-7
         self._stopped = self._woken = False
+        self._settled = -1
+        """The version at which everything was done last."""
         warnings.filterwarnings("ignore", "Queued a .* on a closed connection")  # of a browser that has just left
 
     def stop(self) -> None:
@@ -75,6 +76,12 @@ class Player(threading.Thread):
         with self.state.changed:
             self._woken = True
             self.state.changed.notify_all()
+
+    def settled(self, seconds: float) -> bool:
+        """Waits until every browser has been sent, in full, what there is to see, and the controls say what is; False
+        if that takes longer."""
+        with self.state.changed:
+            return self.state.changed.wait_for(lambda: self._settled == self.state.version and not self._woken, seconds)
 
     def run(self) -> None:
         self._warm_up()
@@ -102,15 +109,16 @@ class Player(threading.Thread):
                     self._guard(self.panel.follow)
                 with self.state.changed:
                     if not (self._woken or self._stopped or self.state.version != version):
+                        if len(ready) == len(self.watchers) and not (blurred or behind):
+                            self._settled = version
+                            self.state.changed.notify_all()
                         self.state.changed.wait(REST / 4 if blurred or behind else None)
                 if not (clients and playing):
                     last = time.monotonic()
 
     def _warm_up(self) -> None:
         """Draws once for nobody: kernels are compiled or loaded before somebody waits for them."""
-        size = (COARSE, COARSE)
-        K = torch.tensor([[COARSE, 0.0, COARSE / 2], [0.0, COARSE, COARSE / 2], [0.0, 0.0, 1.0]])
-        draw.draw(self.state.space, self.state.shown(), picture.orbit(torch.tensor([0.0]), 0.0)[0], K, size)
+        draw.draw(self.state.space, self.state.shown(), orbit(torch.tensor(0.0), 0.0, (COARSE, COARSE)))
 
     def _in_browser(self, look: Look) -> bool:
         """Whether browsers draw the object, so that their cameras do not matter here."""
@@ -148,8 +156,7 @@ class Player(threading.Thread):
         high = max(high, COARSE)
         size = high, max(round(high * aspect), 1)
         start = time.perf_counter()
-        viewmat, K = seen_by(camera, size)
-        image = draw.draw(self.state.space, shown, viewmat, K, size)
+        image = draw.draw(self.state.space, shown, seen_by(camera, size))
         spent = (time.perf_counter() - start) / (size[0] * size[1])
         self.seconds_per_pixel += 0.2 * (spent - self.seconds_per_pixel)
         watcher.client.scene.set_background_image(image, format="jpeg", jpeg_quality=75 if moving else 92)
@@ -167,12 +174,10 @@ class Player(threading.Thread):
                 time.sleep(1.0)
 
 
-def seen_by(camera: viser.CameraHandle, size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """World-to-camera and intrinsics of a browser's camera for a picture of (h, w)."""
+def seen_by(camera: viser.CameraHandle, size: tuple[int, int]) -> Cameras:
+    """A browser's camera, for a picture of (h, w)."""
     c2w = torch.eye(4)
     c2w[:3, :3] = torch.from_numpy(SO3(np.asarray(camera.wxyz)).as_matrix()).float()
     c2w[:3, 3] = torch.from_numpy(np.asarray(camera.position)).float()
     c2w[:3, 1:3] *= -1  # viser looks along +z as OpenCV does; ours are OpenGL's
-    focal = size[0] / 2 / float(np.tan(camera.fov / 2))
-    K = torch.tensor([[focal, 0.0, size[1] / 2], [0.0, focal, size[0] / 2], [0.0, 0.0, 1.0]])
-    return viewmats_from_c2w(c2w), K
+    return Cameras(viewmats_from_c2w(c2w), from_fov(torch.rad2deg(torch.tensor(float(camera.fov))), size), size)

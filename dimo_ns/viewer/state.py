@@ -19,16 +19,13 @@ from torch import Tensor
 from dimo_ns.apps.clips import write_clips
 from dimo_ns.apps.language import Projector
 from dimo_ns.apps.sample import draw_samples
+from dimo_ns.core.latent_axes import AXES, REACH, LatentAxes, LatentMap
 from dimo_ns.errors import DimoError
-from dimo_ns.export.trajectories import FILE, save_trajectories
 from dimo_ns.space.latent_files import read_latents
 from dimo_ns.space.motion_space import MotionSpace
 
 Layer = Literal["rgb", "alpha", "depth", "skinning"]
 LAYERS: tuple[Layer, ...] = ("rgb", "alpha", "depth", "skinning")
-AXES = 6
-REACH = 3.0
-"""Of the sliders along the axes, in standard deviations."""
 SAVED = "saved"
 """The folder beside the scene with a folder for every latent that was saved."""
 NAME = re.compile(r"[\w][\w .-]{0,63}")
@@ -57,6 +54,8 @@ class Shown:
 
     version: int
     z: Float[Tensor, " d"]
+    words: str
+    """What the latent is: a motion's name, a blend, how far from there."""
     time: float
     """In [0, 1), as the decoder takes it."""
     look: Look
@@ -79,7 +78,8 @@ class State:
         self.blend = (space.names[0], space.names[min(1, len(space.names) - 1)], 0.0)
         self.chosen: Float[Tensor, " d"] = space.mu[0]
         """The latent that was chosen last, where it is that of no name."""
-        self.sigmas = [0.0] * len(self.axes)
+        self.sigmas = [0.0] * min(AXES, space.mu.shape[1])
+        """From that latent along the principal axes, in standard deviations."""
         self.seed = 0
 
     # --- what there is ----------------------------------------------------------------------------------------------
@@ -90,20 +90,12 @@ class State:
         return [*self.space.names, *self.saved]
 
     @cached_property
-    def spread(self) -> tuple[Float[Tensor, "a d"], Float[Tensor, " a"]]:
-        """Principal axes of the latents of training, posteriors and all, and the standard deviation along each."""
-        posteriors = self.space.scene.latents
-        centred = self.space.mu - self.space.mu.mean(0)
-        covariance = centred.T @ centred / len(centred) + posteriors.logvar.detach().exp().mean(0).diag()
-        variances, axes = torch.linalg.eigh(covariance.cpu())
-        count = min(AXES, len(variances))
-        axes = axes.T.flip(0)[:count]
-        signs = axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()  # the same on every machine
-        return (axes * signs).to(self.space.device), variances.flip(0)[:count].clamp(min=0).sqrt().to(self.space.device)
+    def axes(self) -> LatentAxes:
+        return LatentAxes.of(self.space.scene.latents)
 
-    @property
-    def axes(self) -> Float[Tensor, "a d"]:
-        return self.spread[0]
+    @cached_property
+    def map(self) -> LatentMap:
+        return LatentMap.of(self.space.scene.latents)
 
     @property
     def latent(self) -> Float[Tensor, " d"]:
@@ -112,8 +104,15 @@ class State:
             base = self.latent_of(self.motion) if self.motion else self.chosen
             if not any(self.sigmas):
                 return base
-            axes, deviations = self.spread
-            return base + (torch.tensor(self.sigmas, device=base.device) * deviations) @ axes
+            return self.axes.shifted(base, base.new_tensor(self.sigmas))
+
+    @property
+    def words(self) -> str:
+        """What the latent that is shown is."""
+        a, b, share = self.blend
+        chosen = self.motion or (f"{1 - share:.0%} {a}, {share:.0%} {b}" if share else "a new motion")
+        moved = (f"axis {i + 1} {sigma:+g} σ" for i, sigma in enumerate(self.sigmas) if sigma)
+        return ", ".join([chosen, *moved])
 
     @property
     def time(self) -> float:
@@ -126,7 +125,7 @@ class State:
 
     def shown(self) -> Shown:
         with self.changed:
-            return Shown(self.version, self.latent, self.time, self.look)
+            return Shown(self.version, self.latent, self.words, self.time, self.look)
 
     def latent_of(self, name: str) -> Float[Tensor, " d"]:
         """Raises DimoError."""
@@ -152,7 +151,7 @@ class State:
     def reset(self) -> None:
         """Back to the latent that was chosen last."""
         with self._change():
-            self.sigmas = [0.0] * len(self.axes)
+            self.sigmas = [0.0] * len(self.sigmas)
 
     def random(self, temperature: float = 1.0) -> str:
         """Shows a motion that is drawn from the density of those of training, another one with every call; returns what
@@ -171,34 +170,15 @@ class State:
 
     # --- the map ----------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def places(self) -> Float[Tensor, "m 2"]:
-        """Of the motions of training on the map: along the first two axes, from their mean."""
-        return (self.space.mu - self.space.mu.mean(0)) @ self.axes[:2].T
-
     @property
     def place(self) -> tuple[float, float]:
-        """Of the latent that is shown, from (0, 0) to (1, 1) where it lies on the map."""
-        here = (self.latent - self.space.mu.mean(0)) @ self.axes[:2].T
-        x, y = ((v - low) / max(high - low, 1e-12) for v, (low, high) in zip(here.tolist(), self.bounds, strict=True))
+        """Where the latent that is shown lies on the map, from (0, 0) to (1, 1) within its edges."""
+        x, y = self.map.place(self.latent).tolist()
         return x, y
 
-    @cached_property
-    def bounds(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Lowest and highest x, and y, of the map: all motions, and a standard deviation around them."""
-        low, high = self.places.min(0).values - self.spread[1][:2], self.places.max(0).values + self.spread[1][:2]
-        return (float(low[0]), float(high[0])), (float(low[1]), float(high[1]))
-
     def go_to(self, x: float, y: float) -> None:
-        """Shows the latent at a place on the map, x and y from 0 to 1. Off the map's plane it is as far as the motions
-        around the place are, by inverse squared distance (Shepard 1968): at a motion's place, it is that motion."""
-        low, high = torch.tensor(self.bounds, device=self.places.device).T
-        where = low + (high - low) * torch.tensor([x, y], device=low.device)
-        squared = (self.places - where).square().sum(-1)
-        weights = 1 / (squared / squared.max().clamp(min=1e-20) + 1e-8)
-        off = self.space.mu - self.space.mu.mean(0) - self.places @ self.axes[:2]
-        z = self.space.mu.mean(0) + where @ self.axes[:2] + (weights / weights.sum()) @ off
-        self._set(z, "")
+        """Shows the latent at a place on the map, x and y from 0 to 1."""
+        self._set(self.map.latent_at(self.map.low.new_tensor([x, y])), "")
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -239,9 +219,10 @@ class State:
         with self._change():
             self.look = replace(self.look, **look)
 
-    def save(self, name: str) -> Path:
-        """Writes the latent that is shown, its video and its trajectory, to a folder of that name beside the scene, and
-        adds it to the names. Raises DimoError for names that are taken or are none, or if it cannot be written."""
+    def save(self, name: str, shown: Shown | None = None) -> Path:
+        """Writes the latent that is shown, or was shown then, with its video and its trajectory to a folder of that
+        name beside the scene, adds it to the names and shows it. Raises DimoError for names that are taken or are none,
+        or if it cannot be written."""
         name = name.strip()
         if not NAME.fullmatch(name) or name != name.rstrip("."):
             raise DimoError(f"'{name}' is no name for a motion; expected up to 64 letters, digits, spaces, - or _.")
@@ -249,10 +230,9 @@ class State:
             raise DimoError(f"There is a motion '{name}' already; choose another name.")
         if self.space.source is None:
             raise DimoError("This scene was not read from a folder: there is no place to save beside it.")
-        z, out = self.latent.clone(), self.space.source / SAVED / name
+        z, out = (shown or self.shown()).z.clone(), self.space.source / SAVED / name
         clip = self.space.clip(name, z)
         write_clips(self.space, [clip], out)
-        save_trajectories(self.space, [clip], out / FILE)
         with self._change():
             self.saved[name] = z
             self._set(z, name)
@@ -263,7 +243,7 @@ class State:
     def learned(self) -> None:
         """Forgets what was worked out from the latents of training: they have changed."""
         with self.changed:
-            for name in ("spread", "places", "bounds"):
+            for name in ("axes", "map"):
                 vars(self).pop(name, None)
             self.space.forget()
 
@@ -279,7 +259,7 @@ class State:
         with self._change():
             self.chosen, self.motion = z.detach().clone(), motion
             self.blend = blend or (*self.blend[:2], 0.0)
-            self.sigmas = [0.0] * len(self.axes)
+            self.sigmas = [0.0] * len(self.sigmas)
 
 
 def read_saved(space: MotionSpace) -> dict[str, Float[Tensor, " d"]]:

@@ -15,6 +15,7 @@ from dimo_ns.errors import DimoError
 from dimo_ns.space.choosing import find_latent
 from dimo_ns.space.latent_files import LATENTS, read_latents
 from dimo_ns.space.motion_space import Clip, MotionSpace
+from dimo_ns.space.trajectory_files import TRAJECTORIES
 from tests.spaces import DIM, FPS, FRAMES, NAMES, some_space
 
 
@@ -90,7 +91,7 @@ def test_only_files_of_the_same_names_are_replaced_and_only_when_asked(space: Mo
     write_clips(space, space.clips(), tmp_path, overwrite=True)
     write_clips(space, space.clips(["sit"]), tmp_path, overwrite=True)
     assert list(read_latents(tmp_path, space)) == ["sit"]
-    assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", INFO, LATENTS, VIDEO}
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.txt", INFO, LATENTS, TRAJECTORIES, VIDEO}
 
 
 @pytest.mark.usefixtures("no_video")

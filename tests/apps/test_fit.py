@@ -1,5 +1,6 @@
 """Motions are found again in pictures whose truth is known: they are renders of the same scene, or of a changed one."""
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from dimo_ns.apps.fit import Fit, Observations, Similarity, fit_motion, measure,
 from dimo_ns.apps.fit.adapt import differences
 from dimo_ns.apps.fit.align import align
 from dimo_ns.apps.fit.change import fold, project, raw_poses
+from dimo_ns.apps.fit.output import write_fit
 from dimo_ns.cli import main
 from dimo_ns.core.cameras import Cameras
 from dimo_ns.core.geometry import quat_to_matrix
@@ -336,3 +338,20 @@ def test_the_command_writes_the_motion_its_figures_and_the_adapted_scene(
         main(command)
     assert stopped.value.code == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_a_fit_whose_video_cannot_be_written_leaves_nothing_in_the_way_of_the_next_call(
+    space: MotionSpace, dataset: Dataset, plain: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    seen = observe(dataset, "swing", ["view_00"])
+    with monkeypatch.context() as patch:
+        patch.setattr("dimo_ns.apps.fit.output.comparison_video", full)
+        with pytest.raises(DimoError, match=r"The fit could not be written to .*No space left on device"):
+            write_fit(space, dataset, seen, plain, tmp_path / "swing")
+    assert list(tmp_path.iterdir()) == []  # though its clips and figures were there before the video was begun
+    report = write_fit(space, dataset, seen, plain, tmp_path / "swing")
+    assert json.loads((tmp_path / "swing" / "fit.json").read_text()) == report
+    assert (tmp_path / "swing" / "comparison.mp4").stat().st_size > 0

@@ -105,3 +105,32 @@ def test_cameras_are_indexed_as_tensors_are():
     assert torch.equal(cameras[1].viewmats, cameras.viewmats[1])
     assert cameras[None].Ks.shape == (1, 3, 3, 3)
     assert torch.equal(cameras[torch.tensor([2, 0])].Ks, cameras.Ks[[2, 0]])
+
+
+def test_one_elevation_serves_all_azimuths():
+    azimuths = torch.tensor([0.0, 70.0, 200.0])
+    one, each = orbit(azimuths, 12.0, (40, 60)), orbit(azimuths, torch.full((3,), 12.0), (40, 60))
+    assert torch.equal(one.viewmats, each.viewmats)
+
+
+def test_centres_are_where_the_cameras_were_put():
+    azimuth, elevation = torch.linspace(0, 350, 8), torch.linspace(-60, 60, 8)
+    expected = orbit_c2w(azimuth, elevation, 2.0)[:, :3, 3]
+    torch.testing.assert_close(orbit(azimuth, elevation, (8, 8)).centres, expected)
+
+
+def test_the_world_is_drawn_upright_and_not_mirrored():
+    """Seen from +x, +y is to the right and +z up, and a camera at distance 2 has the origin at depth 2."""
+    K = torch.tensor([[100.0, 0, 50], [0, 100, 50], [0, 0, 1]])
+    camera = Cameras(orbit(torch.tensor(0.0), 0.0, (100, 100)).viewmats, K, (100, 100))
+    seen = camera.project(torch.tensor([[0.0, 0, 0], [0, 0.2, 0], [0, 0, 0.2]]))
+    torch.testing.assert_close(seen, torch.tensor([[50.0, 50, 2], [60, 50, 2], [50, 40, 2]]))
+
+
+def test_one_camera_is_expanded_to_many():
+    one = orbit(torch.tensor([30.0]), 10.0, (40, 60))
+    many = one.expand(5)
+    assert len(many) == 5
+    assert torch.equal(many.viewmats[4], one.viewmats[0])
+    assert one[0].expand(2, 3).Ks.shape == (2, 3, 3, 3)
+    assert many.Ks.data_ptr() == one.Ks.data_ptr()

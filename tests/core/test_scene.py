@@ -7,6 +7,7 @@ from dimo_ns.core.decoder import LowRankDecoder, MLPDecoder
 from dimo_ns.core.gaussians import CanonicalGaussians
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
+from dimo_ns.core.skinning import blend
 from dimo_ns.core.types import RigidTransforms
 
 KEYPOINTS = 12
@@ -75,3 +76,17 @@ def test_gradients_reach_every_parameter():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert (parameter.grad != 0).any(), name
+
+
+def test_a_scene_is_posed_by_the_blend_that_it_was_given():
+    calls = []
+
+    def counted(*tensors):
+        calls.append(len(tensors))
+        return blend(*tensors)
+
+    made, z, t = scene("low_rank"), torch.randn(2, 4), torch.rand(2)
+    other = Scene(made.latents, made.decoder, made.keypoints, made.log_radii.exp(), made.gaussians, counted)
+    assert made.blend is blend  # torch's own, unless another is given
+    torch.testing.assert_close(other.pose(z, t).means, made.pose(z, t).means)
+    assert calls == [6]

@@ -1,5 +1,6 @@
 """The page in a browser: it computes what the scene computes, obeys its controls, and asks no one for anything."""
 
+import math
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -12,13 +13,15 @@ from tests.spaces import DIM, FRAMES, KEYPOINTS, NAMES, a_motion, some_space
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Error, Page
 
-from dimo_ns.core.cameras import project
-from dimo_ns.draw import picture
+from dimo_ns.core.cameras import Cameras, orbit, project
+from dimo_ns.core.latent_axes import AXES, REACH, LatentAxes
+from dimo_ns.draw.pictures import take_pictures
 from dimo_ns.export.html import save_html
 from dimo_ns.rasterize import rasterization
 from dimo_ns.space.motion_space import MotionSpace
+from dimo_ns.viewer.state import State
 from tests.export.browser import chromium, launched, open_page, pixels, psnr
 from tests.export.html_payload import Unpacked, read_page
 
@@ -69,7 +72,7 @@ def page(shared: Page) -> Page:
 
 
 def cameras(*azimuths: float) -> torch.Tensor:
-    return picture.orbit(torch.tensor(azimuths), 20.0)
+    return orbit(torch.tensor(azimuths), 20.0, (SIZE, SIZE)).viewmats
 
 
 def look(page: Page, viewmat: torch.Tensor) -> None:
@@ -131,8 +134,8 @@ def test_pictures_are_the_renderers(page: Page, space: MotionSpace, unpacked: Un
                     (unpacked.carry(unpacked.decode(z, torch.tensor([t]))), 45),
                     (space.scene.pose(z, torch.tensor([t])), 38),
                 ):
-                    (expected,), _, _ = picture.render(posed, viewmat[None], torch.tensor([K]), (SIZE, SIZE))
-                    assert psnr(drawn, expected) > least
+                    (expected,) = take_pictures(posed, Cameras(viewmat[None], torch.tensor([K]), (SIZE, SIZE)))
+                    assert psnr(drawn, expected.image) > least
 
 
 def test_a_cycle_goes_back_to_its_start_between_the_last_frame_and_the_first(page: Page):
@@ -287,8 +290,29 @@ def test_an_axis_moves_the_latent_by_its_standard_deviations(page: Page, space: 
     settled(page)
     expected = space.mu[0] - 1.5 * torch.tensor(arrays["sigmas"][1] * arrays["axes"][1])
     torch.testing.assert_close(torch.tensor(page.evaluate("dimo.latent")), expected, atol=1e-5, rtol=0)
-    along = (space.mu - space.mu.mean(0)) @ torch.tensor(arrays["axes"][1])
-    assert float(along.std()) == pytest.approx(float(arrays["sigmas"][1]), rel=1e-4)
+    axes = LatentAxes.of(space.scene.latents)
+    np.testing.assert_array_equal(arrays["axes"], axes.axes.numpy())
+    np.testing.assert_array_equal(arrays["sigmas"], axes.sigmas.numpy())
+
+
+def test_a_place_and_sigmas_are_the_same_latent_as_in_the_viewer(page: Page, space: MotionSpace):
+    """Wherever one goes on the map, and however far from there along the axes, to the end of the sliders and beyond."""
+    state = State(space)
+    places = [(0.5, 0.5), (0.1, 0.85), (1.0, 0.0), *state.map.places.tolist()]
+    for i, (x, y) in enumerate(places):
+        sigmas = {0: 0.7 * i - 1.5, i % AXES: 1.0, AXES - 1: 9.0}
+        state.go_to(x, y)
+        page.evaluate("([x, y]) => dimo.setPlace(x, y)", [x, y])
+        for axis, amount in [(0, 0.0), *sigmas.items()]:  # at first, the map alone
+            state.shift(axis, amount)
+            page.evaluate("([axis, amount]) => dimo.setAxis(axis, amount)", [axis, amount])
+            found = torch.tensor(page.evaluate("dimo.latent"))
+            torch.testing.assert_close(found, state.latent, atol=1e-5, rtol=0)
+    sliders = page.locator("#axes input")
+    assert sliders.count() == len(state.sigmas)
+    assert sliders.first.get_attribute("max") == str(int(REACH))
+    with pytest.raises(Error, match="no axis 6; the page has 6"):
+        page.evaluate("dimo.setAxis(6, 1)")
 
 
 def test_the_map_goes_to_a_motion_and_to_what_lies_between(page: Page, space: MotionSpace):
@@ -308,17 +332,22 @@ def test_the_map_goes_to_a_motion_and_to_what_lies_between(page: Page, space: Mo
     assert page.locator("#caption").inner_text().startswith("A new motion")
 
 
-def test_random_motions_lie_in_the_span_of_the_known_ones(page: Page, space: MotionSpace):
+def test_random_motions_are_draws_from_the_gaussian_of_the_latents(page: Page, space: MotionSpace):
+    """The squared distances of n draws in d dimensions, in standard deviations, have the mean d with the standard error
+    sqrt(2 d / n); what leaves the span of the motions' means is as wide as their posteriors, of variance exp(-4)."""
     drawn = []
-    for _ in range(3):
+    for _ in range(40):
         page.locator("#random").click()
-        settled(page)
+        page.evaluate("dimo.arrive()")
         drawn.append(page.evaluate("dimo.latent"))
-    z = torch.tensor(drawn)
+    z, axes = torch.tensor(drawn), LatentAxes.of(space.scene.latents)
     assert torch.pdist(z).min() > 1e-2
+    squared = ((z - axes.centre) @ axes.axes.T / axes.sigmas).square().sum(-1)
+    assert float(squared.mean()) == pytest.approx(DIM, abs=5 * (2 * DIM / len(z)) ** 0.5)
     directions = torch.linalg.svd(space.mu - space.mu.mean(0), full_matrices=False).Vh[: len(NAMES) - 1]
     off = (z - space.mu.mean(0)) - (z - space.mu.mean(0)) @ directions.T @ directions
-    assert off.abs().max() < 1e-4
+    width = (off.square().sum(-1).mean() / (DIM - len(NAMES) + 1)).sqrt()
+    assert float(width) == pytest.approx(math.exp(-4 / 2), rel=0.25)
 
 
 @pytest.mark.parametrize("key", ["k", "t", "b"])

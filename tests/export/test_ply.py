@@ -7,11 +7,11 @@ import pytest
 import torch
 from plyfile import PlyData
 
+from dimo_ns.core.cameras import Cameras, orbit
 from dimo_ns.core.types import Gaussians
-from dimo_ns.draw import picture
 from dimo_ns.errors import DimoError
 from dimo_ns.export.ply import export_ply
-from dimo_ns.rasterize import rasterization
+from dimo_ns.rasterize.render import render
 from dimo_ns.space.motion_space import MotionSpace
 from tests.spaces import FRAMES, GAUSSIANS, some_space
 
@@ -41,13 +41,11 @@ def read(path: Path) -> Gaussians:
     )
 
 
-def render(gaussians: Gaussians) -> torch.Tensor:
+def rendered(gaussians: Gaussians) -> torch.Tensor:
     """Colours and alpha before one camera."""
     K = torch.tensor([[80.0, 0, 32], [0, 80, 32], [0, 0, 1]])
-    colors, alpha, _ = rasterization(
-        *vars(gaussians).values(), picture.orbit(torch.tensor([30.0]), 10.0), K[None], width=64, height=64
-    )
-    return torch.cat([colors, alpha], -1)
+    seen = render(gaussians, Cameras(orbit(torch.tensor([30.0]), 10.0, (64, 64)).viewmats, K[None], (64, 64)))
+    return torch.cat([seen.color, seen.alpha], -1)
 
 
 def test_files_that_are_read_again_render_as_the_scene_does(space: MotionSpace, tmp_path: Path):
@@ -56,15 +54,15 @@ def test_files_that_are_read_again_render_as_the_scene_does(space: MotionSpace, 
     export_ply(space, clips, tmp_path / "out", progress=lambda *call: calls.append(call))
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["canonical.ply", "sit", "walk"]
     with torch.no_grad():
-        rest = render(space.scene.gaussians())
-        torch.testing.assert_close(render(read(tmp_path / "out" / "canonical.ply")), rest, atol=1e-3, rtol=0)
+        rest = rendered(space.scene.gaussians())
+        torch.testing.assert_close(rendered(read(tmp_path / "out" / "canonical.ply")), rest, atol=1e-3, rtol=0)
         for clip in clips:
             names = sorted(p.name for p in (tmp_path / "out" / clip.name).iterdir())
             assert names == [f"frame{i:04d}.ply" for i in range(1, FRAMES + 1)]
             posed = space.scene.carry(clip.transforms)
             for frame in (0, FRAMES - 1):
-                found = render(read(tmp_path / "out" / clip.name / names[frame]))
-                expected = render(Gaussians(posed.means[frame], posed.quats[frame], *list(vars(posed).values())[2:]))
+                found = rendered(read(tmp_path / "out" / clip.name / names[frame]))
+                expected = rendered(Gaussians(posed.means[frame], posed.quats[frame], *list(vars(posed).values())[2:]))
                 torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
                 assert (found - rest).abs().max() > 0.05  # it did move
     assert calls[-1] == (2 * FRAMES + 1, 2 * FRAMES + 1)

@@ -14,12 +14,14 @@ from nerfstudio.cameras.camera_paths import get_path_from_json
 from PIL import Image
 
 from dimo_ns.apps.interpolate import passage
-from dimo_ns.core.cameras import orbit_c2w, project, viewmats_from_c2w
+from dimo_ns.core.cameras import orbit, orbit_c2w, viewmats_from_c2w
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.format import Motion, load, orbit_view, write
-from dimo_ns.draw import picture
+from dimo_ns.draw.close_ups import visited
+from dimo_ns.draw.pictures import LINE, take_pictures
+from dimo_ns.draw.style import WHITE
 from dimo_ns.errors import DimoError
-from dimo_ns.export.cameras import Around, Cameras, choose, find_view, of_path, of_view
+from dimo_ns.export.camera_paths import Around, CameraPath, choose, find_view, of_path, of_view
 from dimo_ns.export.video import Look, Shot, colour, export_video, played
 from dimo_ns.space.choosing import chosen_clips, chosen_latent
 from dimo_ns.space.motion_space import Clip, MotionSpace
@@ -40,11 +42,10 @@ def frames_of(path: Path) -> np.ndarray:
     return np.stack([np.asarray(Image.open(file)) for file in sorted(path.iterdir())])
 
 
-def seen(space: MotionSpace, name: str, frame: int, background=picture.WHITE) -> np.ndarray:
+def seen(space: MotionSpace, name: str, frame: int, background=WHITE) -> np.ndarray:
     """A frame of a motion through VIEW."""
-    camera, clip = of_view(VIEW), space.clips([name])[0]
-    posed = space.scene.carry(clip.transforms[frame : frame + 1])
-    return picture.render(posed, camera.viewmats, camera.Ks, camera.size, background)[0][0]
+    posed = space.scene.carry(space.clips([name])[0].transforms[frame : frame + 1])
+    return take_pictures(posed, of_view(VIEW).cameras, background)[0].image
 
 
 # --- what is played, and when ---------------------------------------------------------------------------------------
@@ -112,10 +113,10 @@ def test_one_after_another_or_side_by_side(space: MotionSpace, tmp_path: Path):
     clips = space.clips(["walk", "sit", "wave"])
     clips[1].transforms = clips[1].transforms[:4]
     after = frames_of(export_video(space, clips, tmp_path / "after", of_view(VIEW)))
-    assert after.shape == (FRAMES + 4 + FRAMES, SIZE + picture.LINE, SIZE, 3)
+    assert after.shape == (FRAMES + 4 + FRAMES, SIZE + LINE, SIZE, 3)
     np.testing.assert_allclose(after[FRAMES + 2, :SIZE], seen(space, "sit", 2), atol=1)
     beside = frames_of(export_video(space, clips, tmp_path / "beside", of_view(VIEW), side_by_side=True))
-    assert beside.shape == (FRAMES, SIZE + picture.LINE, 3 * SIZE, 3)
+    assert beside.shape == (FRAMES, SIZE + LINE, 3 * SIZE, 3)
     for tile, (name, frame) in enumerate([("walk", 8), ("sit", 3), ("wave", 8)]):  # the short one holds
         np.testing.assert_allclose(beside[8, :SIZE, tile * SIZE : (tile + 1) * SIZE], seen(space, name, frame), atol=1)
 
@@ -152,10 +153,10 @@ def test_a_camera_path_is_what_nerfstudio_makes_of_it():
     ours, theirs = of_path(ORBIT), get_path_from_json(content)
     c2w = torch.eye(4).repeat(len(theirs), 1, 1)
     c2w[:, :3] = theirs.camera_to_worlds
-    torch.testing.assert_close(ours.viewmats, viewmats_from_c2w(c2w), atol=1e-5, rtol=0)
-    torch.testing.assert_close(ours.Ks, theirs.get_intrinsics_matrices().float(), atol=1e-2, rtol=1e-5)
+    torch.testing.assert_close(ours.cameras.viewmats, viewmats_from_c2w(c2w), atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.cameras.Ks, theirs.get_intrinsics_matrices().float(), atol=1e-2, rtol=1e-5)
     torch.testing.assert_close(ours.times, theirs.times[:, 0].float())
-    assert ours.size == (int(theirs.height[0]), int(theirs.width[0]))
+    assert ours.cameras.size == (int(theirs.height[0]), int(theirs.width[0]))
     assert ours.fps == content["fps"]
 
 
@@ -193,12 +194,13 @@ def test_turning_cameras_end_where_they_began_and_see_all_of_the_object(space: M
     motions = [clip.transforms for clip in space.clips()]
     around = Around(30.0, 20.0, 1.0, (60, 90))
     cameras = around.cameras(space, motions, 36)
-    assert len(cameras.viewmats) == 36
-    torch.testing.assert_close(cameras.viewmats[9], picture.orbit(torch.tensor([120.0]), 20.0)[0], atol=1e-5, rtol=0)
+    assert len(cameras) == 36
+    quarter = orbit(torch.tensor(120.0), 20.0, (60, 90))
+    torch.testing.assert_close(cameras.viewmats[9], quarter.viewmats, atol=1e-5, rtol=0)
     still = Around(30.0, 20.0, 0.0, (60, 90)).cameras(space, motions, 36)
-    assert len(still.viewmats) == 1
-    points = picture.visited(space.scene, motions)
-    pixels = torch.stack([project(points, viewmat, cameras.Ks[0]) for viewmat in cameras.viewmats])
+    assert len(still) == 1
+    points = visited(space.scene, motions)
+    pixels = cameras.project(points.flatten(0, 1))
     inside = ((pixels[..., :2] > 0) & (pixels[..., :2] < torch.tensor([90.0, 60.0]))).all(-1)
     assert float(inside.float().mean()) > 0.99
 
@@ -206,9 +208,9 @@ def test_turning_cameras_end_where_they_began_and_see_all_of_the_object(space: M
 def test_another_size_keeps_what_is_seen():
     camera = of_view(VIEW)
     point = torch.tensor([[0.1, 0.2, -0.3]])
-    x, y, _ = project(point, camera.viewmats[0], camera.Ks[0])[0]
+    x, y, _ = camera.cameras.project(point)[0, 0]
     larger = camera.resized((2 * SIZE, 3 * SIZE))
-    x2, y2, _ = project(point, larger.viewmats[0], larger.Ks[0])[0]
+    x2, y2, _ = larger.cameras.project(point)[0, 0]
     assert (float(y2), float(x2 - 1.5 * SIZE)) == (
         pytest.approx(float(2 * y)),
         pytest.approx(2 * float(x - SIZE / 2), abs=1e-3),
@@ -243,9 +245,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_truth_is_beside_the_render_at_the_same_frame(space: MotionSpace, data: Path, tmp_path: Path):
     cameras, truth = choose(space, Around(), view="test_00", data=data)
-    assert isinstance(cameras, Cameras)
+    assert isinstance(cameras, CameraPath)
     pictures = frames_of(export_video(space, space.clips(["run"]), tmp_path / "out", cameras, truth=truth))
-    assert pictures.shape == (5, SIZE + picture.LINE, 2 * SIZE, 3)  # the frames that this view has
+    assert pictures.shape == (5, SIZE + LINE, 2 * SIZE, 3)  # the frames that this view has
     for row, frame in enumerate(range(0, FRAMES, 2)):
         red = (200 - 20 * frame) * 128 / 255 + 127
         np.testing.assert_allclose(pictures[row, 3, 3], [red, 127, 127], atol=1)
@@ -257,7 +259,9 @@ def test_without_a_view_one_is_taken_that_has_every_frame(space: MotionSpace, da
     _, truth = choose(space, Around(), data=data)
     assert truth is not None
     assert truth[1].name == "view_00"
-    assert choose(space, Around(), data=data, size=(20, 30))[0].size == (20, 30)
+    path, _ = choose(space, Around(), data=data, size=(20, 30))
+    assert isinstance(path, CameraPath)
+    assert path.cameras.size == (20, 30)
 
 
 # --- which motions --------------------------------------------------------------------------------------------------
@@ -369,4 +373,4 @@ def test_without_pyav_it_says_so_and_folders_still_work(
 
 
 def test_the_cameras_of_the_method_see_33_9_degrees():
-    assert float(of_view(VIEW).Ks[0, 1, 1]) == pytest.approx(0.5 * SIZE / math.tan(math.radians(33.9) / 2))
+    assert float(of_view(VIEW).cameras.Ks[0, 1, 1]) == pytest.approx(0.5 * SIZE / math.tan(math.radians(33.9) / 2))

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from dimo_ns.generate.generation import Generation
+from dimo_ns.generate.makers import VideoMaker
 from dimo_ns.generate.prompts import MotionPrompt, build
-from dimo_ns.generate.run import Run, Settings
+from dimo_ns.generate.settings import Settings
+from dimo_ns.generate.videos import MadeVideos
 from tests.generate.clips import clip
 
 FRAMES, SIZE = 7, 64
@@ -73,15 +76,17 @@ def motions(count: int) -> list[MotionPrompt]:
     return build([{"label": f"move {i}", "prompt": f"still number {i}"} for i in range(count)], "", "here")
 
 
-def stub_run(work: Path, count: int = 3, settings: Settings = SETTINGS, **more) -> Run:
-    made = {"videos": StubVideos(), "views": StubViews(), "image": np.zeros((SIZE, SIZE, 3), np.uint8)} | more
-    return Run(work, "a stub", motions(count), settings, **made)
+def stub_generation(
+    work: Path, count: int = 3, settings: Settings = SETTINGS, videos: VideoMaker | None = None, **more
+) -> Generation:
+    made = MadeVideos(videos or StubVideos(), np.zeros((SIZE, SIZE, 3), np.uint8))
+    return Generation(work, "a stub", motions(count), settings, made, **{"views": StubViews()} | more)
 
 
-def do_all(run: Run, out: Path):
-    run.clips()
-    run.views()
-    return run.dataset(out, "stub", "a stub")
+def do_all(generation: Generation, out: Path):
+    generation.make_clips()
+    generation.make_views()
+    return generation.write_dataset(out, "stub", "a stub")
 
 
 def tree(*roots: Path) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ import pytest
 from dimo_ns import cli
 from dimo_ns.data.format import load
 from dimo_ns.data.frames import read_clip
-from dimo_ns.generate.run import write_video
+from dimo_ns.generate.clip_files import write_video
 from tests.generate import tiny_multiview
 from tests.generate.clips import clip
 from tests.generate.stub_makers import tree

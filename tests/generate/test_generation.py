@@ -15,18 +15,21 @@ import pytest
 from dimo_ns.data.check import check
 from dimo_ns.data.frames import read_clip
 from dimo_ns.errors import DimoError
+from dimo_ns.generate.assembly import in_common
+from dimo_ns.generate.clip_files import read_frames, write_video
 from dimo_ns.generate.framing import object_box, square_around
+from dimo_ns.generate.generation import Generation
 from dimo_ns.generate.items import Item, Items
-from dimo_ns.generate.run import Run, in_common, read_frames, write_video
+from dimo_ns.generate.videos import GivenVideos
 from tests.generate.clips import clip
-from tests.generate.stub_makers import FRAMES, SETTINGS, StubVideos, StubViews, do_all, motions, stub_run, tree
+from tests.generate.stub_makers import FRAMES, SETTINGS, StubVideos, StubViews, do_all, motions, stub_generation, tree
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_a_dataset_comes_out_with_every_motion_and_view(tmp_path):
-    run = stub_run(tmp_path / "set.work")
-    dataset = do_all(run, tmp_path / "set")
+    made = stub_generation(tmp_path / "set.work")
+    dataset = do_all(made, tmp_path / "set")
     assert [m.name for m in dataset.motions] == ["move_0", "move_1", "move_2"]
     assert [v.azimuth_deg for v in dataset.views] == [0, 90, 180]
     assert dataset.frames == FRAMES
@@ -42,48 +45,48 @@ def test_a_dataset_comes_out_with_every_motion_and_view(tmp_path):
 
 
 def test_a_second_run_computes_nothing_and_changes_nothing(tmp_path):
-    do_all(stub_run(tmp_path / "set.work"), tmp_path / "set")
+    do_all(stub_generation(tmp_path / "set.work"), tmp_path / "set")
     before = tree(tmp_path / "set", tmp_path / "set.work")
-    again = stub_run(tmp_path / "set.work")
+    again = stub_generation(tmp_path / "set.work")
     do_all(again, tmp_path / "set")
-    assert again.maker.calls == again.viewer.calls == []
+    assert again.tries.videos.maker.calls == again.views.maker.calls == []
     assert tree(tmp_path / "set", tmp_path / "set.work") == before
 
 
 def test_only_what_depends_on_a_change_is_made_anew_and_the_rest_is_kept(tmp_path):
-    do_all(stub_run(tmp_path / "set.work"), tmp_path / "set")
+    do_all(stub_generation(tmp_path / "set.work"), tmp_path / "set")
     before = tree(tmp_path / "set.work" / "videos")
-    other = stub_run(tmp_path / "set.work", settings=replace(SETTINGS, size=128))
+    other = stub_generation(tmp_path / "set.work", settings=replace(SETTINGS, size=128))
     do_all(other, tmp_path / "set2")
-    assert other.maker.calls == []
-    assert len(other.viewer.calls) == 6
-    more = stub_run(tmp_path / "set.work", count=4)
+    assert other.tries.videos.maker.calls == []
+    assert len(other.views.maker.calls) == 6
+    more = stub_generation(tmp_path / "set.work", count=4)
     do_all(more, tmp_path / "set3")
-    assert [prompt for prompt, _ in more.maker.calls] == [motions(4)[3].prompt]
-    assert len(more.viewer.calls) == 2
+    assert [prompt for prompt, _ in more.tries.videos.maker.calls] == [motions(4)[3].prompt]
+    assert len(more.views.maker.calls) == 2
     assert before.items() <= tree(tmp_path / "set.work" / "videos").items()
-    changed = stub_run(
+    changed = stub_generation(
         tmp_path / "set.work", settings=replace(SETTINGS, limits=replace(SETTINGS.limits, most_motion=1e3))
     )
     do_all(changed, tmp_path / "set")
-    assert changed.maker.calls == changed.viewer.calls == []  # limits judge what is there
+    assert changed.tries.videos.maker.calls == changed.views.maker.calls == []  # limits judge what is there
 
 
 def test_seeds_depend_on_the_base_seed_the_prompt_and_the_try_alone(tmp_path):
-    run, more = stub_run(tmp_path / "a", 2), stub_run(tmp_path / "b", 5)
-    prompt = run.motions[1].prompt
-    assert run.seed(prompt, 0) == more.seed(more.motions[1].prompt, 0)
-    seeds = {run.seed(m.prompt, n) for m in more.motions for n in range(3)}
+    made, more = stub_generation(tmp_path / "a", 2), stub_generation(tmp_path / "b", 5)
+    motion = made.motions[1]
+    assert made.tries.seed(motion, 0) == more.tries.seed(more.motions[1], 0)
+    seeds = {made.tries.seed(m, n) for m in more.motions for n in range(3)}
     assert len(seeds) == 15
-    assert stub_run(tmp_path / "c", settings=replace(SETTINGS, seed=1)).seed(prompt, 0) not in seeds
+    assert stub_generation(tmp_path / "c", settings=replace(SETTINGS, seed=1)).tries.seed(motion, 0) not in seeds
 
 
 def test_a_flagged_clip_is_kept_aside_and_tried_again_with_another_seed(tmp_path):
-    run = stub_run(tmp_path / "set.work", 1, videos=StubVideos(bad=2))
-    do_all(run, tmp_path / "set")
-    tries = run.tried(run.motions[0])
+    made = stub_generation(tmp_path / "set.work", 1, videos=StubVideos(bad=2))
+    do_all(made, tmp_path / "set")
+    tries = made.tries.of(made.motions[0])
     assert [list(clip.flags) for clip in tries] == [["still"], ["still"], []]
-    assert len({seed for _, seed in run.maker.calls}) == 3
+    assert len({seed for _, seed in made.tries.videos.maker.calls}) == 3
     assert len(list((tmp_path / "set.work" / "videos").iterdir())) == 3
     (row,) = json.loads((tmp_path / "set.work" / "manifest.json").read_text())["motions"]
     assert [list(t["flags"]) for t in row["tries"]] == [["still"], ["still"], []]
@@ -91,21 +94,21 @@ def test_a_flagged_clip_is_kept_aside_and_tried_again_with_another_seed(tmp_path
 
 
 def test_a_motion_whose_tries_all_fail_is_left_out_or_kept_if_asked(tmp_path):
-    bad = stub_run(tmp_path / "set.work", 2, videos=StubVideos(bad=9))
-    bad.clips()
+    bad = stub_generation(tmp_path / "set.work", 2, videos=StubVideos(bad=9))
+    bad.make_clips()
     with pytest.raises(DimoError, match=r"No clip can be used; see .*clips.png .*--keep-flagged"):
         bad.kept()
-    asked = stub_run(tmp_path / "set.work", 2, settings=replace(SETTINGS, keep_flagged=True))
+    asked = stub_generation(tmp_path / "set.work", 2, settings=replace(SETTINGS, keep_flagged=True))
     dataset = do_all(asked, tmp_path / "set")
     assert len(dataset.motions) == 2
-    assert asked.maker.calls == []
+    assert asked.tries.videos.maker.calls == []
 
 
 def test_the_folder_and_the_output_of_another_object_are_refused(tmp_path):
-    do_all(stub_run(tmp_path / "set.work"), tmp_path / "set")
+    do_all(stub_generation(tmp_path / "set.work"), tmp_path / "set")
     with pytest.raises(DimoError, match=r"is that of another object .*choose another output"):
-        Run(tmp_path / "set.work", "another", motions(1), SETTINGS)
-    other = stub_run(tmp_path / "other.work", 2)
+        Generation(tmp_path / "set.work", "another", motions(1), SETTINGS, GivenVideos({}))
+    other = stub_generation(tmp_path / "other.work", 2)
     before = tree(tmp_path / "set")
     with pytest.raises(DimoError, match="is there already and has another content"):
         do_all(other, tmp_path / "set")
@@ -125,16 +128,17 @@ def test_an_interrupt_at_a_step_loses_the_item_at_hand_only(tmp_path):
             if self.left == 0:
                 raise KeyboardInterrupt
 
-    do_all(stub_run(tmp_path / "whole.work"), tmp_path / "whole")
+    do_all(stub_generation(tmp_path / "whole.work"), tmp_path / "whole")
     videos, views = StubVideos(), StubViews()
     for at in (2, 3, 1, 2, 1):
         with pytest.raises(KeyboardInterrupt):
             do_all(
-                stub_run(tmp_path / "set.work", videos=videos, views=views, progress=Interrupting(at)), tmp_path / "set"
+                stub_generation(tmp_path / "set.work", videos=videos, views=views, progress=Interrupting(at)),
+                tmp_path / "set",
             )
         assert not (tmp_path / "set").exists()
         assert not list((tmp_path / "set.work" / ".partial").iterdir())
-    do_all(stub_run(tmp_path / "set.work", videos=videos, views=views), tmp_path / "set")
+    do_all(stub_generation(tmp_path / "set.work", videos=videos, views=views), tmp_path / "set")
     names = [
         {k.split("/", 1)[1]: v for k, v in tree(tmp_path / n, tmp_path / f"{n}.work").items()} for n in ("whole", "set")
     ]
@@ -143,7 +147,7 @@ def test_an_interrupt_at_a_step_loses_the_item_at_hand_only(tmp_path):
 
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been_and_does_nothing_twice(tmp_path):
     result = subprocess.run(
-        [sys.executable, "-m", "tests.generate.killed_runs", str(tmp_path), "12", "20"],
+        [sys.executable, "-m", "tests.generate.killed_generations", str(tmp_path), "12", "20"],
         capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr + result.stdout
@@ -196,7 +200,7 @@ def test_what_fails_to_be_made_leaves_nothing(tmp_path):
 )
 def test_settings_that_a_later_stage_cannot_take_are_refused_at_once(tmp_path, change, complaint):
     with pytest.raises(DimoError, match=complaint):
-        stub_run(tmp_path / "set.work", settings=replace(SETTINGS, **change))
+        stub_generation(tmp_path / "set.work", settings=replace(SETTINGS, **change))
     assert not (tmp_path / "set.work").exists()
 
 
@@ -264,7 +268,7 @@ def test_accelerate_splits_the_items_over_its_processes(tmp_path):
     assert min(len([line for line in log if line.startswith("videos")]) for log in logs) >= 2
     assert len(set(logs[0] + logs[1])) == len(logs[0] + logs[1]) == 8 + 2 * 8
     whole = tmp_path / "whole"
-    do_all(stub_run(whole / "set.work", 8), whole / "set")
+    do_all(stub_generation(whole / "set.work", 8), whole / "set")
     assert tree(tmp_path / "set", tmp_path / "set.work") == tree(whole / "set", whole / "set.work")
 
 
@@ -281,7 +285,7 @@ def test_progress_counts_what_is_done(tmp_path):
             self.steps += 1
 
     counting = Counting()
-    do_all(stub_run(tmp_path / "set.work", progress=counting), tmp_path / "set")
+    do_all(stub_generation(tmp_path / "set.work", progress=counting), tmp_path / "set")
     stages = ("videos", "views", "dataset")
     assert counting.items == [(stage, f"move_{i}", i, 3) for stage in stages for i in range(3)]
     assert counting.steps == 3 * 3 + 3 * 2

@@ -282,7 +282,7 @@ def test_prompts_alone_can_be_written_edited_and_used(tmp_path):
 def test_the_command_line_and_what_runs_without_models_load_neither_diffusers_nor_transformers():
     code = """
 import sys
-import dimo_ns, dimo_ns.cli, dimo_ns.generate.run, dimo_ns.generate.start, dimo_ns.generate.doctor
+import dimo_ns, dimo_ns.cli, dimo_ns.generate.generation, dimo_ns.generate.start, dimo_ns.generate.doctor
 print(sorted({m.split(".")[0] for m in sys.modules} & {"diffusers", "transformers", "openai", "accelerate"}))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

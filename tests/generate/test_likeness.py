@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dimo_ns.errors import DimoError
-from dimo_ns.generate.filter import Figures, Limits, flags
+from dimo_ns.generate.clip_checks import Figures, Limits, flags
 from dimo_ns.generate.likeness import Likeness, cropped
 from dimo_ns.generate.matting import plain
 from tests.generate.clips import disc

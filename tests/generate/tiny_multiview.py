@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.generate.test_multiview_weights import OpenClipVisual, published_vae
 
 from dimo_ns.generate.multiview import variants, weights
 from tests.generate.multiview_nets import TINY, TINY_CLIP, draw, tiny_networks
+from tests.generate.test_multiview_weights import OpenClipVisual, published_vae
 
 NAME = "sv4d2_8views"
 

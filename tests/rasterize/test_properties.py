@@ -1,5 +1,6 @@
 """What must hold for any scene: symmetries, odd sizes, bad input, batching, threads, the interface."""
 
+import importlib.util
 import inspect
 import logging
 import multiprocessing
@@ -9,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-import dimo_ns.rasterize
 from dimo_ns.errors import DimoError
-from dimo_ns.rasterize import rasterization
+from dimo_ns.rasterize import common, rasterization
 from dimo_ns.rasterize.cpu.pool import parallel_for
 from tests.rasterize.raster_oracle import cloud, error, look_around, render, rotation_from_quaternion
 
@@ -288,16 +288,23 @@ def test_wrong_shapes_are_named(index, name):
         _raw(*args, W, H)
 
 
+def test_tensors_on_two_devices_are_refused_in_one_sentence():
+    args = _scene(N=10)
+    args[5] = args[5].to("meta")
+    with pytest.raises(DimoError, match=r"^rasterization: means on cpu and viewmats on meta; all .* on one device\.$"):
+        rasterization(*args, W, H)
+
+
 def test_without_numba_pytorch_steps_in_and_says_so_once(monkeypatch, caplog):
-    find = dimo_ns.rasterize.importlib.util.find_spec
+    find = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *rest: None if name == "numba" else find(name, *rest))
-    dimo_ns.rasterize._has_numba.cache_clear()
+    common.has_numba.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
             images = [rasterization(*_scene(), W, H)[0] for _ in range(2)]
     finally:
         monkeypatch.undo()
-        dimo_ns.rasterize._has_numba.cache_clear()
+        common.has_numba.cache_clear()
     assert len([r for r in caplog.records if "numba is not installed" in r.message]) == 1
     assert torch.equal(images[0], rasterization(*_scene(), W, H, backend="torch")[0])
     torch.testing.assert_close(images[0], rasterization(*_scene(), W, H, backend="numba")[0], atol=1e-5, rtol=0)

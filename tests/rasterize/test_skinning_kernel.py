@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from dimo_ns.core import skinning
 from dimo_ns.rasterize.cpu.skinning import blend
+from dimo_ns.rasterize.skinning import fused_blend
 
 
 def inputs(count: int, keypoints: int, batch: int, seed: int = 0) -> list[torch.Tensor]:
@@ -47,3 +48,12 @@ def test_results_do_not_depend_on_the_number_of_threads():
         torch.set_num_threads(threads)
     for one, three in zip(*results, strict=True):
         assert torch.equal(one, three)
+
+
+def test_torch_blends_where_there_is_no_kernel(monkeypatch: pytest.MonkeyPatch):
+    args = [*inputs(30, 9, 2), torch.randint(0, 9, (30, 4))]
+    fused, plain = fused_blend(*args), skinning.blend(*args)
+    assert all(torch.equal(x, y) for x, y in zip(fused, blend(*args), strict=True))
+    monkeypatch.setattr("dimo_ns.rasterize.skinning.has_numba", lambda: False)
+    assert all(torch.equal(x, y) for x, y in zip(fused_blend(*args), plain, strict=True))
+    assert all(x.device.type == "meta" for x in fused_blend(*(x.to("meta") for x in args)))

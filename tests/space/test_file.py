@@ -16,7 +16,9 @@ from dimo_ns.core.gaussians import CanonicalGaussians
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.errors import DimoError
+from dimo_ns.rasterize.skinning import fused_blend
 from dimo_ns.space.file import FILE, load_scene, save_scene
+from dimo_ns.space.motion_space import MotionSpace
 
 MOTIONS, KEYPOINTS, GAUSSIANS, DIM = 3, 16, 200, 8
 INFO = {
@@ -39,6 +41,7 @@ def some_scene(kind: str = "low_rank") -> Scene:
             0.1 + 0.8 * torch.rand(GAUSSIANS),
             torch.rand(GAUSSIANS, 3),
         ),
+        fused_blend,
     )
     with torch.no_grad():
         for parameter in [*scene.decoder.parameters(), scene.latents.mu]:
@@ -60,6 +63,22 @@ def test_what_is_read_poses_bit_for_bit_like_what_was_written(kind: str, tmp_pat
         expected = {"kind": "mlp"} if kind == "mlp" else {"kind": "low_rank", "rank": 6, "width": 24}
         assert info["decoder"] == expected
     assert sorted(p.name for p in tmp_path.iterdir()) == ["scene.json", FILE]  # nothing half-written is left
+
+
+def test_a_scene_that_is_loaded_is_posed_by_the_fused_kernel_whoever_else_was_imported(tmp_path: Path):
+    path = save_scene(some_scene(), INFO | {"frames": 8, "fps": 8.0}, tmp_path / FILE)
+    assert load_scene(path)[0].blend is MotionSpace.open(path).scene.blend is fused_blend
+    code = f"""
+from pathlib import Path
+import sys
+from dimo_ns.space.file import load_scene
+scene, _ = load_scene(Path({str(path)!r}))
+print("numba" in sys.modules)
+scene.pose(scene.latents.mu[:1], scene.latents.mu.new_zeros(1))
+print("dimo_ns.rasterize.cpu.skinning" in sys.modules)
+"""
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.split() == ["False", "True"]  # numba, which takes long to import, is when it is needed
 
 
 def test_neighbours_are_those_that_the_scene_had(tmp_path: Path):

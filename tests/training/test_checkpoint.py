@@ -137,8 +137,9 @@ def save(step):
 
 save(0)
 random.seed(0)
-last, interrupted = 0, 0
-for _ in range(60):
+last, interrupted, kills = 0, 0, 0
+while kills < 60 or last <= 60 or interrupted <= 10:  # a slow machine saves less between two kills
+    kills += 1
     child = os.fork()
     if child == 0:
         torch.set_num_threads(1)
@@ -154,15 +155,11 @@ for _ in range(60):
     assert path == next(iter(checkpoint.steps(folder).values())), "the newest file was broken"
     assert state["step"] >= last and bool((state["pipeline"]["means"] == state["step"]).all())
     last = state["step"]
-print(last, interrupted)
 """
 
 
 def test_kill_9_while_saving_never_loses_the_last_checkpoint(tmp_path):
     result = subprocess.run(
-        [sys.executable, "-c", KILLS, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", KILLS, str(tmp_path)], capture_output=True, text=True, timeout=300, check=False
     )
     assert result.returncode == 0, result.stderr
-    last_step, interrupted = map(int, result.stdout.split())
-    assert last_step > 60  # saves did happen between the kills
-    assert interrupted > 10  # and many kills hit one under way

@@ -7,7 +7,7 @@ import torch
 from nerfstudio.cameras.cameras import Cameras
 
 from dimo_ns.draw import trails
-from dimo_ns.training.dataparser import cameras_of
+from dimo_ns.training.dataparser import nerfstudio_cameras
 from dimo_ns.training.model import DimoModel
 from dimo_ns.training.outputs import Outputs
 from tests.training.tiny_runs import MOTIONS, SIZE, VIEWS, flat, open_set, write_set
@@ -22,7 +22,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> DimoModel:
 
 def camera(time: float | None = 0.5, **metadata) -> Cameras:
     """One camera; without a time, as `ns-render interpolate` makes them."""
-    made = cameras_of([VIEWS[0]], torch.tensor([[time or 0.0]]), metadata or None)
+    made = nerfstudio_cameras([VIEWS[0]], torch.tensor([[time or 0.0]]), metadata or None)
     if time is None:
         made.times = None
     return made
@@ -70,7 +70,7 @@ def test_every_output_is_an_image_of_the_cameras_size(model: DimoModel):
 def test_trajectories_show_the_way_to_the_time_of_the_camera(model: DimoModel, monkeypatch: pytest.MonkeyPatch):
     seen = {}
     monkeypatch.setattr(
-        trails, "trails_over", lambda render, positions, *_: (seen.update(positions=positions), render[0])[1]
+        trails, "trails_over", lambda picture, positions, *_: (seen.update(positions=positions), picture.image)[1]
     )
     outputs = model.get_outputs_for_camera(camera(0.75, motion_id=torch.tensor([[1]])))
     assert not seen  # nothing is drawn until it is asked for

@@ -1,17 +1,17 @@
 """Recipes: every step lies in one phase, and what happens at fractions of a phase happens once."""
 
+import re
 from dataclasses import replace
 
 import pytest
 
-from dimo_ns.training.recipe import LAPTOP, LAPTOP_MLP, PAPER, RECIPES, Moment, Phase, Recipe
+from dimo_ns.errors import DimoError
+from dimo_ns.training.recipe import GROUPS, Moment, Phase, Recipe, names, parse_recipe, read_recipe, recipe_text
 
+RECIPES = {name: read_recipe(name) for name in names()}
+LAPTOP, LAPTOP_MLP, PAPER = (RECIPES[name] for name in ("laptop", "laptop-mlp", "paper"))
 EVERY_RECIPE = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 MOTIONS = 8
-PARAMETER_GROUPS = {
-    *("means", "quats", "scales", "opacities", "colors", "keypoints", "radii"),
-    *("latents", "decoder", "basis", "translations", "rotations"),
-}
 
 
 def moments(recipe: Recipe, motions: int = MOTIONS) -> list[Moment]:
@@ -34,7 +34,7 @@ def test_the_last_step_goes_on_beyond_the_end(recipe):
 
 def test_the_papers_recipe_has_the_papers_steps_whatever_the_motions():
     assert PAPER.length(1) == PAPER.length(51) == 2_800 + 10_000
-    lengths = [phase.length(51) for phase in PAPER.phases if phase.motion == "points"]
+    lengths = [phase.length(51) for phase in PAPER.phases if phase.mover == "points"]
     assert sum(lengths) == 2_800
 
 
@@ -91,7 +91,7 @@ def test_the_papers_farthest_point_samplings_and_prunings_are_at_its_steps():
 @EVERY_RECIPE
 def test_learning_rates_name_groups_that_exist_and_can_fall_log_linearly(recipe):
     for phase in recipe.phases:
-        assert set(phase.lr) <= PARAMETER_GROUPS
+        assert set(phase.lr) <= set(GROUPS)
         assert all(0 < last <= first for first, last in phase.lr.values())
 
 
@@ -99,7 +99,7 @@ def test_learning_rates_name_groups_that_exist_and_can_fall_log_linearly(recipe)
 def test_rates_do_not_rise_where_the_papers_phase_only_continues(recipe):
     for before, phase in zip(recipe.phases, recipe.phases[1:], strict=False):
         for name in set(phase.lr) & set(before.lr):
-            if phase.motion == before.motion:
+            if phase.mover == before.mover:
                 assert phase.lr[name][0] <= before.lr[name][1] * (1 + 1e-9), (phase.name, name)
 
 
@@ -121,8 +121,51 @@ def test_however_short_a_recipe_every_phase_has_a_step_to_begin_in(recipe):
 
 
 def test_a_recipe_needs_a_phase():
-    with pytest.raises(ValueError, match="needs a phase"):
-        Recipe(()).at(0, 1)
+    with pytest.raises(ValueError, match="at least one phase"):
+        Recipe(())
+
+
+MEANS, WEIGHTS = "means: [0.0005, 0.00015]", "{l1: 1.0, mask: 0.5}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("keypoints: 512", "keypoint: 3", "RECIPE: there is no field 'keypoint'; the fields are phases, keypoints, "),
+        ("steps: 200", "steps: -1", "RECIPE, phases 0 (rest): 'steps' is -1; expected a whole number of at least 0."),
+        ("steps: 200", "steps: 2.5", "phases 0 (rest): 'steps' is 2.5; expected a whole number of at least 0."),
+        ("  mover: rest\n", "", "phases 0 (rest): 'mover' is missing; expected 'rest' or 'table' or 'decoder' or "),
+        ("mover: rest", "mover: jelly", "phases 0 (rest): 'mover' is \"jelly\"; expected 'rest' or "),
+        (WEIGHTS, "{l3: 1.0}", "phases 0 (rest), weights: there is no field 'l3'; the fields are l1, mse, "),
+        (WEIGHTS, "{l1: -1.0}", "phases 0 (rest), weights: 'l1' is -1.0; expected a finite number of at least 0."),
+        (MEANS, "mean: [0.1, 0.1]", "phases 0 (rest): 'lr' has a rate for 'mean'; the groups are means, quats, "),
+        (MEANS, "means: [0.1]", "phases 0 (rest): 'lr' is "),
+        (MEANS, "means: [0.1, 0]", "'lr' of 'means' is [0.1, 0.0]; expected two positive numbers."),
+        ("sizes: [[0.0, 128]]", "sizes: [[0.5, 128]]", "'sizes' must begin at fraction 0 and be in order"),
+        ("begin: tree", "begin: hull", "'track' moves by a table that no phase has begun; begin with 'tree'."),
+        ("begin: hull", "begin: ''", "the first phase, 'rest', must begin with 'hull' or 'ball'."),
+        ("lesson: coordinates", "lesson: rows", "the lesson of 'distill' is 'rows'; this decoder learns by 'coord"),
+        ("decoder: low_rank", "decoder: [", "RECIPE is not valid YAML"),
+    ],
+)
+def test_what_is_wrong_in_a_recipe_is_said_with_its_place(old: str, new: str, complaint: str):
+    text = recipe_text("laptop")
+    assert old in text
+    with pytest.raises(DimoError, match=re.escape(complaint)):
+        parse_recipe(text.replace(old, new, 1), "RECIPE")
+
+
+def test_a_recipe_is_found_by_its_name_or_its_file(tmp_path):
+    copy = tmp_path / "mine.yaml"
+    copy.write_text(recipe_text("laptop").replace("keypoints: 512", "keypoints: 64"))
+    assert read_recipe(str(copy)) == replace(LAPTOP, keypoints=64)
+    with pytest.raises(DimoError, match="no recipe 'labtop'; there are laptop, laptop-mlp, paper, or give a file"):
+        read_recipe("labtop")
+    with pytest.raises(DimoError, match=r"none.yaml is missing"):
+        read_recipe(str(tmp_path / "none.yaml"))
+    copy.write_bytes(b"phases: \xff")
+    with pytest.raises(DimoError, match=r"mine.yaml is not UTF-8 text"):
+        read_recipe(str(copy))
 
 
 def test_fraction_and_resolution_of_a_moment():

@@ -11,6 +11,7 @@ from dimo_ns.data.format import Dataset, Motion, orbit_view, write
 from dimo_ns.training.datamanager import DimoDataManager, DimoDataManagerConfig
 from dimo_ns.training.dataparser import DimoDataParserConfig
 from dimo_ns.training.model import DimoModel, DimoModelConfig
+from dimo_ns.training.outputs import Panel
 
 SIZE = 32
 VIEWS = [orbit_view(name, split, azimuth, 10.0, SIZE) for name, split, azimuth in (
@@ -40,11 +41,11 @@ def flat(grey: int) -> np.ndarray:
     return rgba
 
 
-def open_set(dataset: Dataset) -> tuple[DimoModel, DimoDataManager]:
+def open_set(dataset: Dataset, panel: type[Panel] | None = None) -> tuple[DimoModel, DimoDataManager]:
     """A data manager, and a model in its last phase whose 200 Gaussians move a little with every frame and motion."""
     parser = DimoDataParserConfig(data=dataset.root)
     manager = DimoDataManagerConfig(dataparser=parser).setup(device="cpu", test_mode="test")
-    model = DimoModelConfig(recipe="laptop").setup(
+    model = DimoModelConfig(recipe="laptop", panel=panel).setup(
         scene_box=SceneBox(torch.zeros(2, 3)), num_train_data=1, metadata=manager.train_dataparser_outputs.metadata
     )
     generator = torch.Generator().manual_seed(1)

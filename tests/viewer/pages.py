@@ -13,6 +13,9 @@ WIDTH, HEIGHT, PANEL = 900, 440, 400
 VISERS_OWN = ("ERR_NAME_NOT_RESOLVED", "ERR_INTERNET", "computeBoundingSphere", "GPU stall", "GroupMarkerNotSet")
 """What viser's page says of itself, without a network and without a GPU."""
 
+NO_NOTICES = ".mantine-Notifications-root { display: none }"
+"""viser 1.x says over the scene that WebGL runs in software."""
+
 
 def open_page(browser: Browser, address: str) -> Page:
     """What goes wrong in it is noted in `errors`."""
@@ -22,6 +25,7 @@ def open_page(browser: Browser, address: str) -> Page:
     page.on("pageerror", lambda error: page.errors.append(str(error)))  # type: ignore[attr-defined]
     page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)  # type: ignore[attr-defined]
     page.goto(address)
+    page.add_style_tag(content=NO_NOTICES)
     return page
 
 

@@ -12,7 +12,6 @@ pytest.importorskip("playwright", reason="playwright is not installed")
 
 from playwright.sync_api import Browser, Page
 
-from dimo_ns.core.cameras import project
 from dimo_ns.viewer import draw
 from dimo_ns.viewer.player import seen_by
 from dimo_ns.viewer.serve import SceneViewer, look_from_outside
@@ -99,7 +98,7 @@ def test_the_page_shows_what_our_renderer_draws(page: Page, viewer: SceneViewer,
     seen = settled(page, viewer)
     (client,) = viewer.server.get_clients().values()
     size = HEIGHT, WIDTH
-    expected = draw.draw(viewer.state.space, viewer.state.shown(), *seen_by(client.camera, size), size)
+    expected = draw.draw(viewer.state.space, viewer.state.shown(), seen_by(client.camera, size))
     assert psnr(seen, expected[:, : WIDTH - PANEL]) > 40
 
 
@@ -193,7 +192,7 @@ def test_a_click_on_the_map_goes_there(page: Page, viewer: SceneViewer):
     right, down, _ = plate.axes.T
     spot = plate.centre + 0.25 * plate.size[0] * right + 0.2 * plate.size[1] * down
     camera = seen_by(client.camera, (HEIGHT, WIDTH))
-    ((x, y, _),) = project(torch.from_numpy(spot)[None].float(), *camera).tolist()
+    ((x, y, _),) = camera.project(torch.from_numpy(spot)[None].float()).tolist()
     page.mouse.click(x, y)
     until(lambda: viewer.state.place == pytest.approx((0.75, 0.3), abs=0.03), page)
     until(lambda: float(control(page, "Map x").input_value()) == pytest.approx(viewer.state.place[0], abs=0.002), page)

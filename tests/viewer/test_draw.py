@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from dimo_ns.draw import picture, trails
+from dimo_ns.core.cameras import Cameras, orbit
+from dimo_ns.draw import trails
+from dimo_ns.draw.pictures import take_pictures
 from dimo_ns.viewer import draw
 from dimo_ns.viewer.overlays import as_dots
 from dimo_ns.viewer.state import Look, State
@@ -14,6 +16,7 @@ from tests.spaces import GAUSSIANS, KEYPOINTS, NAMES, some_space
 
 SIZE = (64, 80)
 K = torch.tensor([[90.0, 0, 40], [0, 90.0, 32], [0, 0, 1]])
+CAMERA = Cameras(orbit(torch.tensor(40.0), 18.0, SIZE).viewmats, K, SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -26,13 +29,13 @@ def shown(state: State, **look):
 
 
 def picture_of(state: State, **look) -> np.ndarray:
-    return draw.draw(state.space, shown(state, **look), picture.orbit(torch.tensor([40.0]), 18.0)[0], K, SIZE)
+    return draw.draw(state.space, shown(state, **look), CAMERA)
 
 
 def test_the_picture_is_that_of_the_scene(state: State):
     posed = state.space.scene.pose(state.latent[None], torch.tensor([0.5]))
-    expected = picture.render(posed, picture.orbit(torch.tensor([40.0]), 18.0), K[None], SIZE)[0][0]
-    assert np.array_equal(picture_of(state), expected)
+    (expected,) = take_pictures(posed, CAMERA[None])
+    assert np.array_equal(picture_of(state), expected.image)
 
 
 def test_layers_are_what_they_are_called(state: State):

@@ -1,10 +1,11 @@
 """`ns-viewer` on a run, in a browser: the tab Motion poses what nerfstudio renders."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,8 +62,11 @@ def page(run: Path) -> Iterator[Page]:
 
 
 def answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=5) as page:
+            return page.status == 200
+    except urllib.error.URLError:
+        return False
 
 
 def settled(page: Page):
@@ -121,3 +125,20 @@ def test_a_blend_is_saved_beside_the_run(page: Page, run: Path):
     assert float((z - a.lerp(b, share)).abs().max()) < 1e-4
     choose(page, "Motion", "mine")
     page.screenshot(path=run / "ns_viewer.png")
+
+
+def test_a_camera_path_is_made_of_key_frames(page: Page):
+    page.get_by_role("tab", name="Render").click()
+    for x in (200, 300):
+        page.get_by_role("button", name="Add Keyframe").click()
+        control(page, "Preview frame").wait_for() if x == 300 else page.wait_for_timeout(300)
+        page.mouse.move(x, 300)
+        page.mouse.down()
+        page.mouse.move(x + 60, 320, steps=5)
+        page.mouse.up()
+        settled(page)
+    page.get_by_role("button", name="Preview Render").click()
+    plain = settled(page)
+    drag(page, "Preview frame", 0.5)
+    until(lambda: changed(plain, pixels(page)) > STILL, page)
+    page.get_by_role("button", name="Exit Render Preview").click()

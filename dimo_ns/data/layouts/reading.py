@@ -40,7 +40,7 @@ class MotionsFile:
 
 def read_motions(root: Path) -> MotionsFile:
     """Reads and checks <root>/motions.json. Raises DimoError."""
-    data = read_json(root, "motions.json")
+    data = read_json(inside(root, root / "motions.json"))
     frames = data.integer("frames", 1, MAX_FRAMES)
     fps = data.number("playback_fps" if "playback_fps" in data.values else "fps", PLAYBACK_FPS)
     if fps <= 0:
@@ -65,7 +65,7 @@ def read_motions(root: Path) -> MotionsFile:
 
 def read_cameras(root: Path) -> tuple[View, ...]:
     """Reads and checks <root>/cameras.json. Raises DimoError."""
-    data = read_json(root, "cameras.json")
+    data = read_json(inside(root, root / "cameras.json"))
     views = tuple(read_view(entry, data) for entry in data.entries("views"))
     check_unique([v.name for v in views], f"{root / 'cameras.json'} names two views")
     if not any(v.split == "train" for v in views):

@@ -1,8 +1,7 @@
 // The controls: they say what the player shows, and change it.
 
 const BACKGROUNDS = { White: "#ffffff", Grey: "#8c8f93", Black: "#111214" };
-const REACH = 2; // sigmas, of the sliders along the axes
-const MAP = { width: 268, height: 170, margin: 26, letter: 5.8 };
+const MAP = { width: 268, height: 170, letter: 5.8 };
 
 const readable = (name) => name.replaceAll("_", " ");
 
@@ -53,22 +52,23 @@ class Controls {
   buildExplorer() {
     const { player, space } = this;
     const axes = player.offsets.length;
+    const { reach } = space.sliders;
     $("exploring").hidden = space.motions.length < 2 && !axes;
     $("random").hidden = !axes;
     $("random").onclick = () => player.wander(space.randomLatent());
     $("note").textContent = space.decodes
-      ? `Drag across the map, or go up to ${REACH} standard deviations along each principal axis of the motions.`
+      ? `Drag across the map, or go up to ${reach} standard deviations along each principal axis of the motions.`
       : "Drag across the map. The decoder of this object is too heavy for a page: motions between the known ones are " +
         "blends of their paths.";
     this.sliders = Array.from({ length: axes }, (_, i) => {
-      const slider = make("input", { type: "range", min: -REACH, max: REACH, step: 0.05, value: 0 });
+      const slider = make("input", { type: "range", min: -reach, max: reach, step: 0.05, value: 0 });
       slider.oninput = () => (player.offsets[i] = Number(slider.value));
       const row = make("label", { title: `Principal axis ${i + 1} of the latents` }, String(i + 1));
       row.append(slider);
       $("axes").append(row);
       return slider;
     });
-    $("map").toggleAttribute("hidden", space.motions.length < 2 || !space.plane.length);
+    $("map").toggleAttribute("hidden", space.motions.length < 2);
     if ($("map").hasAttribute("hidden")) return;
     this.map = new LatentMap($("map"), space, (place, motion) => {
       if (motion === null) player.wander(space.latentAt(place));
@@ -215,15 +215,9 @@ class LatentMap {
   constructor(svg, space, go) {
     this.space = space;
     svg.setAttribute("viewBox", `0 0 ${MAP.width} ${MAP.height}`);
-    const ranges = [0, 1].map((axis) => {
-      const values = space.places.map((place) => place[axis]);
-      return [Math.min(...values), Math.max(...values)];
-    });
-    this.middle = ranges.map(([low, high]) => (low + high) / 2);
-    const room = [MAP.width, MAP.height].map((size) => size - 2 * MAP.margin);
-    this.unit = Math.min(...ranges.map(([low, high], i) => room[i] / Math.max(high - low, 1e-6)));
+    this.places = space.places;
     this.line = svg.appendChild(draw("line", {}));
-    this.dots = space.places.map((place, i) => {
+    this.dots = this.places.map((place, i) => {
       const [cx, cy] = this.pixel(place);
       const dot = svg.appendChild(draw("circle", { cx, cy, r: 4.5 }));
       dot.append(draw("title", {}, readable(space.motions[i].name)));
@@ -233,11 +227,8 @@ class LatentMap {
     this.here = svg.appendChild(draw("circle", { class: "here", r: 8 }));
     const visit = (event) => {
       const [x, y] = this.cursor(svg, event);
-      const near = space.places.findIndex((place) => span(this.pixel(place), [x, y]) < 8);
-      go(
-        [this.middle[0] + (x - MAP.width / 2) / this.unit, this.middle[1] - (y - MAP.height / 2) / this.unit],
-        near < 0 ? null : near,
-      );
+      const near = this.places.findIndex((place) => span(this.pixel(place), [x, y]) < 8);
+      go([x / MAP.width, 1 - y / MAP.height], near < 0 ? null : near);
     };
     svg.onpointerdown = (event) => {
       svg.setPointerCapture(event.pointerId);
@@ -247,7 +238,7 @@ class LatentMap {
   }
 
   pixel([x, y]) {
-    return [MAP.width / 2 + (x - this.middle[0]) * this.unit, MAP.height / 2 - (y - this.middle[1]) * this.unit];
+    return [x * MAP.width, (1 - y) * MAP.height];
   }
 
   /** Where a pointer is, on the map as it is drawn. */
@@ -258,11 +249,11 @@ class LatentMap {
 
   /** Names beside the dots, where they cover neither a dot nor another name. */
   label(svg) {
-    const taken = this.space.places.map((place) => {
+    const taken = this.places.map((place) => {
       const [x, y] = this.pixel(place);
       return [x - 5, y - 5, x + 5, y + 5];
     });
-    this.space.places.forEach((place, i) => {
+    this.places.forEach((place, i) => {
       const [x, y] = this.pixel(place);
       const text = readable(this.space.motions[i].name);
       const wide = text.length * MAP.letter;
@@ -290,7 +281,7 @@ class LatentMap {
     this.dots.forEach((dot, i) => dot.classList.toggle("chosen", i === chosen || i === partner));
     this.line.toggleAttribute("hidden", chosen === null || partner === null);
     if (chosen === null || partner === null) return;
-    const [[x1, y1], [x2, y2]] = [chosen, partner].map((motion) => this.pixel(this.space.places[motion]));
+    const [[x1, y1], [x2, y2]] = [chosen, partner].map((motion) => this.pixel(this.places[motion]));
     move(this.line, { x1, y1, x2, y2 });
   }
 }

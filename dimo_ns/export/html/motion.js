@@ -1,5 +1,5 @@
 // Motions: from a latent and a time to a pose, the rigid transforms of all key points.
-// The mathematics of dimo_ns/core: decoder.py, skinning.py. A pose is a Float32Array of seven numbers per key point,
+// The mathematics of dimo_ns/core: decoder.py, latent_axes.py, skinning.py. A pose is a Float32Array of seven numbers per key point,
 // translation x y z and unit quaternion w x y z. Times are counted in frames: frame f is t = f / (number of frames).
 
 const POSE = 7;
@@ -97,13 +97,14 @@ class MotionSpace {
     this.count = this.keypoints.length / 3;
     this.decodes = "decoder.basis" in arrays;
     const mu = rowsOf(arrays.mu, this.motions.length);
+    this.centre = arrays.centre;
     this.sigmas = arrays.sigmas;
     this.axes = rowsOf(arrays.axes, this.sigmas.length);
-    this.centre = arrays.centre;
-    /** The directions of the map; none where all latents lie on a line. */
-    this.plane = rowsOf(arrays.plane, arrays.plane.length / arrays.centre.length);
-    /** Where the motions lie on it. */
-    this.places = mu.map((z) => this.plane.map((axis) => dotFrom(this.centre, z, axis)));
+    this.plane = rowsOf(arrays.plane, 2);
+    [this.low, this.high] = rowsOf(arrays.edges, 2);
+    /** Where the motions lie on the plane of the map, and how far along the principal axes one may go. */
+    this.spots = mu.map((z) => this.plane.map((axis) => dotFrom(this.centre, z, axis)));
+    this.sliders = header.sliders;
     /** What the decoder takes, of every motion. */
     this.latents = this.decodes ? mu : mu.map((_, i) => Float32Array.from(mu, (_, j) => Number(i === j)));
     this.decoder = this.decodes
@@ -134,22 +135,36 @@ class MotionSpace {
     return { seconds: Math.exp(dot(shares, logSeconds)), loop: this.motions[main].loop, main, share: shares[main] };
   }
 
-  /** Where a latent lies on the map. */
-  placeOf(z) {
-    if (this.decodes) return this.plane.map((axis) => dotFrom(this.centre, z, axis));
-    return combine(this.places, z);
+  /** Where the motions lie on the map, from [0, 0] at its lower left to [1, 1]. */
+  get places() {
+    return this.spots.map((spot) => this.placeOfSpot(spot));
   }
 
-  /** A latent at a place on the map: what is near there, mixed, and then moved along the map to that very place. At the
-   * place of a motion it is that motion's. */
+  /** Where a latent lies on the map. */
+  placeOf(z) {
+    return this.placeOfSpot(this.spotOf(z));
+  }
+
+  spotOf(z) {
+    if (this.decodes) return this.plane.map((axis) => dotFrom(this.centre, z, axis));
+    return combine(this.spots, z);
+  }
+
+  placeOfSpot(spot) {
+    return spot.map((value, i) => (value - this.low[i]) / Math.max(this.high[i] - this.low[i], 1e-12));
+  }
+
+  /** The latent at a place on the map: the motions around it, mixed, and then moved along the map to that very place. At
+   * the place of a motion it is that motion's. */
   latentAt(place) {
-    const z = combine(this.latents, inverseDistances(this.places, place));
+    const spot = place.map((value, i) => this.low[i] + (this.high[i] - this.low[i]) * value);
+    const z = combine(this.latents, inverseDistances(this.spots, spot));
     if (!this.decodes) return z;
-    const here = this.placeOf(z);
+    const here = this.spotOf(z);
     return moved(
       z,
       this.plane,
-      place.map((value, i) => value - here[i]),
+      spot.map((value, i) => value - here[i]),
     );
   }
 
@@ -195,8 +210,9 @@ function combine(rows, weights) {
 /** Shepard's weights, one over the fourth power of the distance from `point` to each row. */
 function inverseDistances(rows, point) {
   const squared = rows.map((row) => row.reduce((sum, value, i) => sum + (value - point[i]) ** 2, 0));
-  const least = Math.min(...squared);
-  const weights = squared.map((value) => (least < 1e-9 ? Number(value === least) : (least / value) ** 2));
+  const smallest = Math.max(1e-12 * Math.max(...squared), 1e-30);
+  const least = Math.max(Math.min(...squared), smallest);
+  const weights = squared.map((value) => (least / Math.max(value, smallest)) ** 2);
   const sum = weights.reduce((a, b) => a + b);
   return weights.map((weight) => weight / sum);
 }

@@ -10,7 +10,6 @@ a page: it leaves the trajectories of the motions, which the page blends.
 """
 
 import json
-import math
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,9 @@ from torch import Tensor
 
 from dimo_ns.core.decoder import LowRankDecoder
 from dimo_ns.core.geometry import farthest_points
-from dimo_ns.core.skinning import NEIGHBOURS, skin, skinning_weights
+from dimo_ns.core.latent_axes import AXES, REACH, LatentAxes, LatentMap
+from dimo_ns.core.scene import Scene
+from dimo_ns.core.skinning import NEIGHBOURS, skin
 from dimo_ns.core.types import Gaussians, RigidTransforms, SkinningWeights
 from dimo_ns.errors import DimoError
 from dimo_ns.space.motion_space import MotionSpace
@@ -35,7 +36,6 @@ SCALES = (1e-7, 1e7)
 """World units; far below what a pixel shows, and far above."""
 OPAQUE, OUTLINE_SAMPLE, OUTLINE_DIRECTIONS = 0.3, 2000, 64
 """Gaussians that the first picture has to show; how many of them are followed, and looked at from how many sides."""
-PLANE_STEPS, PLANE_RATE = 100, 0.05
 TRAILS = 64
 """Key points that leave a trail."""
 MAX_KEYPOINTS = 2**16
@@ -49,7 +49,7 @@ def pack(space: MotionSpace, latents: dict[str, Float[Tensor, " d"]]) -> bytes:
     mu = torch.stack(list(latents.values()))
     motions = [space.motion(z[None])[0] for z in mu]
     arrays = pack_object(space, gaussians, skinning) | pack_latents(space, mu) | pack_decoder(space, motions)
-    arrays["outline"] = numbers(outline(space.scene.keypoints, gaussians, skinning, motions))
+    arrays["outline"] = numbers(outline(space.scene, gaussians, skinning, motions))
     entries, start = {}, 0
     for name, (array, range_of) in arrays.items():
         entries[name] = {"type": array.dtype.name, "shape": array.shape, "start": start, **range_of}
@@ -59,6 +59,7 @@ def pack(space: MotionSpace, latents: dict[str, Float[Tensor, " d"]]) -> bytes:
         "prompt": space.info.prompt or "",
         "licence": space.info.licence or "",
         "frames": space.frames,
+        "sliders": {"axes": AXES, "reach": REACH},
         "motions": [describe(space, name, z) for name, z in latents.items()],
         "arrays": entries,
     }
@@ -79,7 +80,7 @@ def visible(space: MotionSpace) -> tuple[Gaussians, SkinningWeights]:
     """The canonical splats that can be seen at all, and which key points carry them."""
     scene = space.scene
     every = scene.gaussians()
-    skinning = skinning_weights(every.means, scene.keypoints, scene.log_radii, scene.neighbours)
+    skinning = scene.skinning_weights()
     seen = every.opacities >= ALPHA_MIN
     if not seen.any():
         raise DimoError(
@@ -118,47 +119,25 @@ def pack_decoder(space: MotionSpace, motions: list[RigidTransforms]) -> Packed:
 
 
 def pack_latents(space: MotionSpace, mu: Float[Tensor, "m d"]) -> Packed:
-    """The latents of these motions, their map, and the principal axes of all that the space was trained on, the longest
-    first: `sigmas` are the standard deviations along them."""
-    centre = space.mu.mean(0)
-    _, lengths, axes = torch.linalg.svd(space.mu - centre, full_matrices=False)
-    kept = lengths > 1e-3 * lengths.max()
-    axes, lengths = axes[kept], lengths[kept]
-    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()  # the same on every machine
+    """The latents of these motions, and of the space their principal axes and its map (core/latent_axes.py). A space of
+    one motion has no axes to explore: what its posterior leaves open is noise."""
+    axes, where = LatentAxes.of(space.scene.latents), LatentMap.of(space.scene.latents)
+    count = len(axes.sigmas) if len(space.mu) > 1 else 0
     return {
         "mu": numbers(mu),
-        "centre": numbers(centre),
-        "plane": numbers(spread_plane(mu - centre, axes)),
-        "axes": numbers(axes),
-        "sigmas": numbers(lengths / math.sqrt(max(len(space.mu) - 1, 1))),
+        "centre": numbers(axes.centre),
+        "axes": numbers(axes.axes[:count]),
+        "sigmas": numbers(axes.sigmas[:count]),
+        "plane": numbers(where.plane),
+        "edges": numbers(torch.stack([where.low, where.high])),
     }
 
 
-def spread_plane(points: Float[Tensor, "m d"], axes: Float[Tensor, "a d"]) -> Float[Tensor, "two d"]:
-    """Two orthonormal directions, among those that the axes span, in which no two points fall together: the sum of the
-    logarithms of all distances is greatest. The latents of many motions vary alike along many axes, and on the first
-    two alone most of them would lie in one heap. Fewer than two axes have no plane."""
-    if len(axes) < 2:
-        return axes[:0]
-    places = (points @ axes.T).double()
-    first, second = torch.triu_indices(len(places), len(places), 1)
-    apart = places[first] - places[second]
-    frame = torch.eye(len(axes), 2, dtype=torch.float64, device=places.device, requires_grad=True)
-    optimizer = torch.optim.Adam([frame], PLANE_RATE)
-    with torch.enable_grad():
-        for _ in range(PLANE_STEPS):
-            optimizer.zero_grad()
-            (-(apart @ torch.linalg.qr(frame).Q).square().sum(-1).clamp(min=1e-12).log().sum()).backward()
-            optimizer.step()
-    found = torch.linalg.qr(frame.detach()).Q
-    along = torch.linalg.svd(places @ found, full_matrices=False).Vh  # the longer side lies across the map
-    return (along @ found.T).float() @ axes
-
-
 def outline(
-    keypoints: Float[Tensor, "k 3"], gaussians: Gaussians, skinning: SkinningWeights, motions: list[RigidTransforms]
+    scene: Scene, gaussians: Gaussians, skinning: SkinningWeights, motions: list[RigidTransforms]
 ) -> Float[Tensor, "p 3"]:
     """The outermost places where the object goes in these motions, but for a thousandth, for the page to frame it."""
+    keypoints = scene.keypoints
     rows = (gaussians.opacities > OPAQUE).nonzero()[:, 0]
     if not len(rows):
         rows = torch.arange(len(gaussians.means), device=keypoints.device)
@@ -167,7 +146,8 @@ def outline(
     directions = torch.randn(3, OUTLINE_DIRECTIONS, generator=torch.Generator().manual_seed(0)).to(keypoints.device)
     corners = []
     for transforms in motions:
-        places = skin(gaussians.means[rows], gaussians.quats[rows], carried, keypoints, transforms)[0].flatten(0, 1)
+        means, _ = skin(gaussians.means[rows], gaussians.quats[rows], carried, keypoints, transforms, scene.blend)
+        places = means.flatten(0, 1)
         corners.append(places[(places @ directions).topk(1 + len(places) // 1000, 0).indices[-1]])
     places = torch.cat(corners)
     return places[(places @ directions).argmax(0)]

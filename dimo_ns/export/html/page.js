@@ -38,12 +38,24 @@ function api(player) {
       player.wander(Float32Array.from(z));
       arrive();
     },
+    /** Goes to a place on the map, from (0, 0) at its lower left to (1, 1). */
+    setPlace(x, y) {
+      player.wander(space.latentAt([x, y]));
+      arrive();
+    },
+    /** Goes so many standard deviations from what was chosen last, along a principal axis. */
+    setAxis(axis, sigmas) {
+      const { reach } = space.sliders;
+      if (!(axis in player.offsets)) throw new Error(`There is no axis ${axis}; the page has ${player.offsets.length}.`);
+      player.offsets[axis] = Math.min(Math.max(sigmas, -reach), reach);
+      arrive();
+    },
     setTime(t) {
       player.playing = false;
       player.seek(t * space.frames);
       player.changed();
     },
-    /** Of pictures of this size, until it is called without a camera. */
+    /** Takes pictures of this size from this camera, until it is called without one. */
     setCamera(viewmat = null, K, width, height) {
       player.fixed = null;
       if (viewmat) {
@@ -56,7 +68,7 @@ function api(player) {
       await player.draw();
       return player.renderer.pixels();
     },
-    /** Of each splat the corners of what is drawn, and the rows of the splats in the same order. */
+    /** Resolves to the corners of what is drawn of each splat, and the rows of the splats in the same order. */
     async splats() {
       const { carriers, order, camera } = await player.draw();
       return { order: [...order], corners: [...player.renderer.corners(carriers, order, camera)] };

@@ -47,7 +47,7 @@ function readArray(bytes, start, { type, shape, low, high }) {
   return values;
 }
 
-/** Of the last bit of a 16-bit float, by its exponent. */
+/** What the last bit of a 16-bit float is worth, by its exponent. */
 const HALF_STEPS = Float32Array.from({ length: 32 }, (_, exponent) => 2 ** (Math.max(exponent, 1) - 25));
 
 /** 16-bit floats, by their bits, as 32-bit floats; all finite. */

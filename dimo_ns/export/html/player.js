@@ -1,6 +1,5 @@
 // What is shown and how it goes on: motion, time, camera, background; draws a picture whenever one of them changes.
 
-const SLIDERS = 6; // principal axes that can be moved along
 const REST = 0.6; // seconds in the last frame of a motion that is no cycle
 const GLIDE = 0.09; // seconds in which most of the way to another motion is done
 const TRAIL = 0.4; // of the motion's length
@@ -25,7 +24,7 @@ class Player {
     this.base = this.space.latents[0];
     this.partner = Math.min(1, this.space.motions.length - 1);
     this.blend = 0;
-    this.offsets = new Float32Array(this.space.decodes ? Math.min(SLIDERS, this.space.axes.length) : 0);
+    this.offsets = new Float32Array(this.space.decodes ? Math.min(this.space.sliders.axes, this.space.axes.length) : 0);
     this.shown = new Float32Array(this.base); // glides to what is wanted
     this.frame = 0;
     this.rested = 0;
@@ -149,7 +148,7 @@ class Player {
     return this.fixed ? 1 : width / Math.max($("canvas").clientWidth, 1);
   }
 
-  /** Of the pictures, in pixels. */
+  /** How large the pictures are, in pixels. */
   size(coarseness) {
     const { clientWidth, clientHeight } = $("canvas");
     const ratio = Math.min(devicePixelRatio, 2) / coarseness;

@@ -326,7 +326,7 @@ class Renderer {
   }
 }
 
-/** Of each splat six texels: mean and opacity, quaternion, scales, colour, weights, neighbours. */
+/** Six texels of each splat: mean and opacity, quaternion, scales, colour, weights, neighbours. */
 function splatTexels({ means, opacities, quats, log_scales, colors, weights, neighbours }) {
   const texels = new Float32Array(opacities.length * SPLAT_TEXELS * 4);
   const put = (array, channels, texel, f = (value) => value) => {

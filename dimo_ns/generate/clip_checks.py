@@ -4,13 +4,11 @@ Lengths are in pixels of a picture of 576 x 576, per frame of the clip as picked
 """
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image, ImageDraw
 
 from dimo_ns.generate.framing import SOLID
 from dimo_ns.generate.matting import PLAIN_ENOUGH, border, plainness
@@ -105,31 +103,6 @@ def flags(figures: Figures, limits: Limits | None = None) -> dict[str, str]:
 
 def as_json(figures: Figures) -> dict[str, Any]:
     return {name: round(value, 4) for name, value in asdict(figures).items() if value is not None}
-
-
-def sheet(rows: list[tuple[str, str, UInt8[np.ndarray, "t h w 4"] | None]], path: Path, cell: int = 112) -> None:
-    """Draws clips as rows of seven frames over white, each with its name and what is wrong with it."""
-    columns, left, line = 7, 250, cell + 8
-    page = Image.new("RGB", (left + columns * cell + 12, line * len(rows) + 12), "white")
-    draw = ImageDraw.Draw(page)
-    for i, (name, wrong, clip) in enumerate(rows):
-        top = 8 + i * line
-        draw.line((12, top - 4, page.width - 12, top - 4), fill="#e8e8e8")
-        draw.multiline_text((12, top + 4), _wrapped(name), "#a8485a" if wrong else "#222222")
-        draw.multiline_text((12, top + 40), _wrapped(wrong or "kept"), "#a8485a" if wrong else "#4c8c63")
-        if clip is None:
-            continue
-        for column, frame in enumerate(np.linspace(0, len(clip) - 1, columns).round().astype(int)):
-            image = Image.fromarray(clip[frame])
-            image.thumbnail((cell, cell), Image.Resampling.LANCZOS)
-            page.paste(image, (left + column * cell, top), image)
-    page.save(path)
-
-
-def _wrapped(text: str) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, 38)[:5])
 
 
 def _flows(luminance: Float[np.ndarray, "t h w"], solid: Bool[np.ndarray, "t h w"]) -> tuple[float, float]:

@@ -11,8 +11,8 @@ import torch
 
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.errors import DimoError
-from dimo_ns.export.trajectories import save_trajectories
 from dimo_ns.space.motion_space import Clip, MotionSpace
+from dimo_ns.space.trajectory_files import save_trajectories
 from tests.spaces import FPS, FRAMES, GAUSSIANS, KEYPOINTS, NAMES, some_space
 
 DOCS = Path(__file__).parents[2] / "docs" / "export.md"

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from dimo_ns.draw import picture, trails
+from dimo_ns.core.cameras import Cameras, orbit
+from dimo_ns.draw import trails
+from dimo_ns.draw.pictures import Picture
 from tests.spaces import some_space
 
 SIZE = (240, 320)
@@ -65,13 +67,16 @@ def test_over_a_render_every_dot_lies_where_the_camera_sees_its_key_point():
     """Key point 3 alone, wherever it is: the others are moved behind the camera."""
     space = some_space()
     clip = space.clips(["walk"])[0]
-    viewmat, K = picture.orbit(torch.tensor([25.0]), 10.0)[0], torch.tensor([[180.0, 0, 160], [0, 180, 120], [0, 0, 1]])
-    nothing = BLANK, np.zeros(SIZE), np.zeros(SIZE)
+    viewmat, K = (
+        orbit(torch.tensor(25.0), 10.0, SIZE).viewmats,
+        torch.tensor([[180.0, 0, 160], [0, 180, 120], [0, 0, 1]]),
+    )
+    nothing = Picture(BLANK, np.zeros(SIZE), np.zeros(SIZE), Cameras(viewmat, K, SIZE))
     for frame in (0, 4, 8):
         positions = clip.positions[frame].clone()
         alone = torch.full_like(positions, 1e4)
         alone[3] = positions[3]
-        drawn = trails.points_over(nothing, alone, RED.repeat(len(alone), 0), (viewmat, K))
+        drawn = trails.points_over(nothing, alone, RED.repeat(len(alone), 0))
         camera = viewmat[:3, :3] @ positions[3] + viewmat[:3, 3]
         expected = (180 * camera[:2] / camera[2] + torch.tensor([160.0, 120.0])).numpy()
         np.testing.assert_allclose(centre(drawn), expected, atol=0.3)
@@ -99,3 +104,10 @@ def test_faded_is_closer_to_the_background():
     image = np.uint8([[[255, 0, 100]]])
     np.testing.assert_allclose(trails.fade(image)[0, 0], 255 - (255 - image[0, 0].astype(float)) * trails.FADED, atol=1)
     assert (trails.fade(image, (0, 0, 0)) <= image).all()
+
+
+def test_key_points_behind_the_surface_are_hidden():
+    alpha, depth = np.ones((4, 4)), np.full((4, 4), 2.0)
+    alpha[:, 3] = 0
+    pixels = np.array([[[1.5, 1.5, 1.9], [1.5, 1.5, 2.02], [1.5, 1.5, 2.5], [3.5, 1.5, 2.5], [99.0, 1.5, 1.0]]])
+    assert trails.in_front(pixels, alpha, depth)[0].tolist() == [True, True, False, True, True]

@@ -1,7 +1,6 @@
 """Where a video is seen from: around the object, from a view of the dataset, or along a path of nerfstudio's viewer."""
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,46 +9,43 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dimo_ns.core.cameras import viewmats_from_c2w
+from dimo_ns.core.cameras import Cameras, from_fov, orbit, viewmats_from_c2w
 from dimo_ns.core.types import RigidTransforms
-from dimo_ns.data.dataset import Dataset, View
+from dimo_ns.data.dataset import Dataset, View, cameras_of
 from dimo_ns.data.format import load
-from dimo_ns.draw import picture
+from dimo_ns.draw.close_ups import visited, zoomed
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import MAX_JSON_BYTES, Fields, is_finite
 from dimo_ns.space.motion_space import MotionSpace
 
 SIDES = (16, 4096)
-"""Of an image, in pixels: at least and at most."""
+"""How long the sides of an image are at least and at most, in pixels."""
 
 
-@dataclass(eq=False)
-class Cameras:
-    """One camera for all frames of a video, or one for each."""
+@dataclass(frozen=True, eq=False)
+class CameraPath:
+    """One camera for all frames of a video, or one for each. Raises DimoError for images of no sensible size."""
 
-    viewmats: Float[Tensor, "n 4 4"]
-    Ks: Float[Tensor, "n 3 3"]
-    size: tuple[int, int]
-    """(h, w)."""
+    cameras: Cameras
+    """[n]."""
     times: Float[Tensor, " n"] | None = None
-    """When in the motion each one looks, in [0, 1], where it says so itself."""
+    """When in the motion each one looks, in [0, 1], where the path says so itself."""
     fps: float | None = None
-    """Of the path, where it has one."""
+    """The path's own, where it has one."""
 
     def __post_init__(self):
-        for side in self.size:
-            if not SIDES[0] <= side <= SIDES[1]:
-                raise DimoError(f"An image side of {side} pixels was asked for; expected {SIDES[0]} to {SIDES[1]}.")
+        check_size(self.cameras.size)
 
-    def resized(self, size: tuple[int, int] | None) -> "Cameras":
-        """The same with images of another size, seen as high as before."""
-        if size is None or size == self.size:
+    def resized(self, size: tuple[int, int] | None) -> "CameraPath":
+        """The same path with images of another (h, w) that show as much from top to bottom; None: of the same size."""
+        if size is None or size == self.cameras.size:
             return self
-        scale = size[0] / self.size[0]
-        Ks = self.Ks.clone()
+        h, w = self.cameras.size
+        scale = size[0] / h
+        Ks = self.cameras.Ks.clone()
         Ks[:, :2] *= scale
-        Ks[:, 0, 2] += (size[1] - scale * self.size[1]) / 2
-        return Cameras(self.viewmats, Ks, size, self.times, self.fps)
+        Ks[:, 0, 2] += (size[1] - scale * w) / 2
+        return replace(self, cameras=replace(self.cameras, Ks=Ks, size=size))
 
 
 @dataclass(frozen=True)
@@ -63,13 +59,21 @@ class Around:
     size: tuple[int, int] = (512, 512)
     """(h, w)."""
 
+    def __post_init__(self):
+        check_size(self.size)
+
     def cameras(self, space: MotionSpace, motions: Sequence[RigidTransforms], count: int) -> Cameras:
-        """For these motions and so many frames."""
+        """The cameras [n] for these motions and so many frames: one for all, or one for each."""
         steps = torch.arange(count if self.turns else 1) * (360.0 * self.turns / count)
-        viewmats = picture.orbit(self.azimuth_deg + steps, self.elevation_deg)
-        seen = viewmats[:: max(1, len(viewmats) // 12)]
-        K = picture.frame(picture.visited(space.scene, motions), seen, self.size, centred=bool(self.turns))
-        return Cameras(viewmats, K[None], self.size)
+        cameras = orbit(self.azimuth_deg + steps, self.elevation_deg, self.size)
+        return zoomed(visited(space.scene, motions), cameras, centred=bool(self.turns))
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Refuses images (h, w) that are too small or too large to be rendered. Raises DimoError."""
+    for side in size:
+        if not SIDES[0] <= side <= SIDES[1]:
+            raise DimoError(f"An image side of {side} pixels was asked for; expected {SIDES[0]} to {SIDES[1]}.")
 
 
 def choose(
@@ -79,7 +83,7 @@ def choose(
     view: str | None = None,
     data: Path | None = None,
     size: tuple[int, int] | None = None,
-) -> tuple[Around | Cameras, tuple[Dataset, View] | None]:
+) -> tuple[Around | CameraPath, tuple[Dataset, View] | None]:
     """From where a user looks: through a view of the dataset `data`, or of the one that the space was trained on, along
     a path, or from around; in this size (h, w), else in theirs. And the truth to show beside it: the dataset and the
     view, if there is a dataset. Raises DimoError."""
@@ -99,10 +103,9 @@ def choose(
     return (around if size is None else replace(around, size=size)), None
 
 
-def of_view(view: View) -> Cameras:
+def of_view(view: View) -> CameraPath:
     """A camera of the dataset, with images of its own size."""
-    K = torch.tensor([[view.fl_x, 0.0, view.cx], [0.0, view.fl_y, view.cy], [0.0, 0.0, 1.0]])
-    return Cameras(viewmats_from_c2w(torch.from_numpy(view.c2w)).float()[None], K[None], (view.h, view.w))
+    return CameraPath(cameras_of([view]))
 
 
 def find_view(views: Sequence[View], name: str, where: str) -> View:
@@ -114,8 +117,8 @@ def find_view(views: Sequence[View], name: str, where: str) -> View:
     return found
 
 
-def of_path(path: Path) -> Cameras:
-    """A camera path as nerfstudio's viewer saves it: perspective cameras, fov vertical. Raises DimoError."""
+def of_path(path: Path) -> CameraPath:
+    """Reads a camera path as nerfstudio's viewer saves it: perspective cameras, fov vertical. Raises DimoError."""
     try:
         with path.open("rb") as file:
             content = json.loads(file.read(MAX_JSON_BYTES))
@@ -130,7 +133,7 @@ def of_path(path: Path) -> Cameras:
         raise fields.error("camera_type", "'perspective', the only kind that is rendered")
     size = fields.integer("render_height", *SIDES), fields.integer("render_width", *SIDES)
     frames = fields.entries("camera_path")
-    matrices, focals = [], []
+    matrices, fovs = [], []
     for frame in frames:
         matrix = frame.values.get("camera_to_world")
         if not isinstance(matrix, list) or len(matrix) != 16 or not all(map(is_finite, matrix)):
@@ -139,11 +142,12 @@ def of_path(path: Path) -> Cameras:
         fov = frame.number("fov")
         if not 0 < fov < 180:
             raise frame.error("fov", "degrees, between 0 and 180")
-        focals.append(0.5 * size[0] / math.tan(math.radians(fov) / 2))
-    Ks = torch.tensor([[[f, 0.0, size[1] / 2], [0.0, f, size[0] / 2], [0.0, 0.0, 1.0]] for f in focals])
+        fovs.append(fov)
+    Ks = from_fov(torch.tensor(fovs, dtype=torch.float64), size).float()
+    cameras = Cameras(viewmats_from_c2w(torch.stack(matrices)).float(), Ks, size)
     timed = all("render_time" in frame.values for frame in frames)
     times = torch.tensor([frame.number("render_time") for frame in frames]) if timed else None
     fps = fields.number("fps", 24.0)
     if fps <= 0:
         raise fields.error("fps", "a positive number")
-    return Cameras(viewmats_from_c2w(torch.stack(matrices)).float(), Ks, size, times, fps)
+    return CameraPath(cameras, times, fps)

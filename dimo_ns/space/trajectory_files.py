@@ -1,4 +1,4 @@
-"""Key point trajectories as arrays: trajectories.npz, and for small scenes the same as JSON (docs/export.md).
+"""Key point trajectories in a file: trajectories.npz, and for small scenes the same as JSON (docs/export.md).
 
     names [m]                 of the motions
     fps [m], loop [m]         frames per second; whether the last frame leads to the first
@@ -22,13 +22,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from dimo_ns.core.skinning import skinning_weights
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import check_unique
 from dimo_ns.files.output import complete
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
-FILE = "trajectories.npz"
+TRAJECTORIES = "trajectories.npz"
 MAX_JSON_NUMBERS = 4_000_000
 
 
@@ -42,11 +41,16 @@ def save_trajectories(
     arrays = trajectories(space, clips)
     names = [path.name, path.with_suffix(".json").name][: 2 if as_json else 1]
     with complete(path.parent, names, overwrite) as partial:
-        with (partial / path.name).open("wb") as file:
-            np.savez(file, **arrays)  # pyright: ignore
+        np.savez(partial / path.name, **arrays)  # pyright: ignore
         if as_json:
             (partial / names[1]).write_text(to_json(arrays))
     return path
+
+
+def write_trajectories(space: MotionSpace, clips: Sequence[Clip], path: Path) -> None:
+    """The trajectories of those clips that are all of one length; no file if they are not."""
+    if len({len(clip) for clip in clips}) == 1:
+        np.savez(path, **trajectories(space, clips))  # pyright: ignore
 
 
 @torch.no_grad()
@@ -63,7 +67,7 @@ def trajectories(space: MotionSpace, clips: Sequence[Clip]) -> dict[str, np.ndar
                 f"{len(clip)}; export them one by one."
             )
     scene = space.scene
-    skinning = skinning_weights(scene.gaussians.means, scene.keypoints, scene.log_radii, scene.neighbours)
+    skinning = scene.skinning_weights()
     unknown = torch.full((frames, space.mu.shape[1]), torch.nan)
     fps = np.array([clip.fps for clip in clips])
 

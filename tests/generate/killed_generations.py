@@ -1,6 +1,6 @@
 """Runs a generation with stubs once, then in children that are killed at random moments, until one ends by itself.
 
-python -m tests.generate.killed_runs FOLDER COUNT KILLS
+python -m tests.generate.killed_generations FOLDER COUNT KILLS
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.generate.stub_makers import StubVideos, StubViews, do_all, stub_run
+from tests.generate.stub_makers import StubVideos, StubViews, do_all, stub_generation
 
 folder, count, kills = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 work, out, log = folder / "set.work", folder / "set", folder / "log.txt"
@@ -19,7 +19,7 @@ chance = random.Random(5)
 
 def child() -> None:
     videos, views = StubVideos(log, pause_s=0.01), StubViews(log, pause_s=0.01)
-    do_all(stub_run(work, count, videos=videos, views=views), out)
+    do_all(stub_generation(work, count, videos=videos, views=views), out)
 
 
 def start(length_s: float | None) -> int:
@@ -43,8 +43,10 @@ def finished() -> set[str]:
 
 
 begin = time.monotonic()
-do_all(stub_run(folder / "whole/set.work", count, videos=StubVideos(pause_s=0.01), views=StubViews(pause_s=0.01)),
-       folder / "whole/set")  # fmt: skip
+whole = stub_generation(
+    folder / "whole/set.work", count, videos=StubVideos(pause_s=0.01), views=StubViews(pause_s=0.01)
+)
+do_all(whole, folder / "whole/set")
 length = time.monotonic() - begin
 
 done = 0

@@ -9,11 +9,12 @@ from jaxtyping import Float, UInt8
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from dimo_ns.core.cameras import viewmats_from_c2w
 from dimo_ns.core.scene import Scene
-from dimo_ns.data.dataset import Dataset, View
+from dimo_ns.data.dataset import Dataset, View, cameras_of
 from dimo_ns.data.frames import read_clip
-from dimo_ns.draw import picture, plotting
+from dimo_ns.draw import plotting, style
+from dimo_ns.draw.motion_videos import transforms_at
+from dimo_ns.draw.pictures import take_pictures
 from dimo_ns.errors import DimoError
 
 COLUMNS = 6
@@ -23,8 +24,8 @@ ERROR_AT_MOST = 0.3
 """Mean absolute difference of the colours that has the last colour of the scale."""
 
 
-def contact_sheet(scene: Scene, dataset: Dataset, motions: list[str], path: Path) -> Path:
-    """Draws it as a PNG; `motions` are names, in the order of the latents. Raises DimoError for unreadable frames."""
+def draw_contact_sheet(scene: Scene, dataset: Dataset, motions: list[str], path: Path) -> Path:
+    """Draws a PNG; `motions` are names in the order of the latents. Raises DimoError for frames that cannot be read."""
     view = (dataset.test_views or dataset.train_views)[0]
     blocks = [_block(scene, dataset, view, name, z) for name, z in zip(motions, scene.latents.mu, strict=True)]
     top, bottom, left, right = crop([truth for truth, _, _ in blocks])
@@ -34,7 +35,7 @@ def contact_sheet(scene: Scene, dataset: Dataset, motions: list[str], path: Path
     columns = max(len(truth) for truth, _, _ in blocks)
     block_height = 3 * CELL * high / wide
     width, height = across * (columns * CELL + 0.45), down * (block_height + 0.5) + 0.55
-    with plotting.style():
+    with plotting.figure_style():
         figure = plt.figure(figsize=(width, height))
         grid = figure.add_gridspec(
             down, across, left=0.4 / width, right=1 - 0.05 / width, top=1 - 0.45 / height, bottom=0.55 / height,
@@ -63,7 +64,7 @@ def contact_sheet(scene: Scene, dataset: Dataset, motions: list[str], path: Path
         held_out = "held-out" if view.split == "test" else "training"
         figure.text(
             2.2 / width, 0.33 / height, f"mean absolute error of the colours;  {held_out} camera {view.name}",
-            fontsize=7, color=picture.GREY, va="center",
+            fontsize=7, color=style.GREY, va="center",
         )  # fmt: skip
         plotting.save(figure, path)
         plt.close(figure)
@@ -83,12 +84,9 @@ def _block(
         if frame in chosen:
             alpha = rgba[..., 3:] / np.float32(255)
             images[frame] = (rgba[..., :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
-    viewmat = viewmats_from_c2w(torch.from_numpy(view.c2w)).float()
-    K = torch.tensor([[view.fl_x, 0, view.cx], [0, view.fl_y, view.cy], [0, 0, 1]], dtype=torch.float32)
-    count = len(chosen)
-    posed = scene.carry(picture.motion(scene, z, torch.tensor(chosen) / dataset.frames))
-    render = picture.render(posed, viewmat.expand(count, -1, -1), K.expand(count, -1, -1), (view.h, view.w))[0]
-    return np.stack([images[f] for f in chosen]), render, chosen
+    posed = scene.carry(transforms_at(scene, z, torch.tensor(chosen) / dataset.frames))
+    pictures = take_pictures(posed, cameras_of([view]).expand(len(chosen)))
+    return np.stack([images[f] for f in chosen]), np.stack([picture.image for picture in pictures]), chosen
 
 
 def crop(images: list[Float[np.ndarray, "c h w 3"]]) -> tuple[int, int, int, int]:

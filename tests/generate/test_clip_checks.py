@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dimo_ns.generate import filter, matting
-from dimo_ns.generate.filter import Limits, examine, flags
-from dimo_ns.generate.run import Settings
+from dimo_ns.generate import matting
+from dimo_ns.generate.clip_checks import Limits, examine, flags
+from dimo_ns.generate.report import sheet
+from dimo_ns.generate.settings import Settings
 from tests.generate.clips import clip, disc
 
 ALSO = {
@@ -73,7 +74,7 @@ def test_only_the_matting_that_needs_a_plain_background_asks_for_one():
 
 def test_the_sheet_shows_every_clip_even_one_without_frames(tmp_path):
     rgba = matting.plain(clip())
-    filter.sheet(
+    sheet(
         [("walks", "", rgba), ("runs", "still: it does not move", rgba), ("flies", "empty", None)], tmp_path / "s.png"
     )
     page = np.asarray(Image.open(tmp_path / "s.png")).astype(int)

@@ -1,0 +1,174 @@
+"""What moves the Gaussians in a phase of training: nothing, explicit trajectories, the decoder through the key points,
+or, in the first stage of the paper, the decoder directly.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dimo_ns.core.geometry import nearest_neighbours
+from dimo_ns.core.scene import Scene
+from dimo_ns.core.trajectories import TrajectoryTable
+from dimo_ns.core.types import Gaussians, RigidTransforms
+from dimo_ns.tracking.graph import DiffuseGradient, KeypointGraph
+from dimo_ns.tracking.schedule import level
+from dimo_ns.training.datamanager import Batch
+from dimo_ns.training.recipe import Phase
+
+NEIGHBOURS = 8
+"""Edges per key point that are kept rigid."""
+
+
+@dataclass(eq=False)
+class Moved:
+    """The object in the frames of a batch, with gradients, and what brought it there."""
+
+    gaussians: Gaussians
+    """Posed, [b, n, ...]."""
+    points: Float[Tensor, "k 3"]
+    """What was moved, at rest."""
+    transforms: RigidTransforms | None = None
+    """How, [b, k, ...]; None where nothing moves."""
+    graph: Callable[[], KeypointGraph] | None = None
+    """Gives which of the points are kept rigid with which."""
+
+
+@dataclass(eq=False)
+class Mover(ABC):
+    """Poses a scene. Rows of z, t and motion_ids belong together; each mover uses its own of them."""
+
+    scene: Scene
+    decodes: ClassVar[bool] = False
+    """Whether a latent alone moves the key points, so that the scene is complete and can be shared."""
+
+    @property
+    def points(self) -> Float[Tensor, "k 3"]:
+        """What moves, at rest: the key points."""
+        return self.scene.keypoints
+
+    @abstractmethod
+    def transforms(
+        self, z: Float[Tensor, "b d"], t: Float[Tensor, " b"], motion_ids: Int[Tensor, " b"]
+    ) -> RigidTransforms | None:
+        """How the points move, [b, k, ...]; None where nothing moves."""
+
+    @abstractmethod
+    def pose(self, z: Float[Tensor, "b d"], t: Float[Tensor, " b"], motion_ids: Int[Tensor, " b"]) -> Gaussians:
+        """The object at times t: posed Gaussians with batch axis b."""
+
+    @abstractmethod
+    def move(self, batch: Batch, fraction: float) -> Moved:
+        """The object in the frames of a training batch. `fraction`: how far the phase, or its tree level, has come."""
+
+    def positions(
+        self, z: Float[Tensor, "b d"], t: Float[Tensor, " b"], motion_ids: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b k 3"]:
+        """Where the points are at times t."""
+        transforms = self.transforms(z, t, motion_ids)
+        return self.points.expand(len(t), -1, -1) if transforms is None else self.points + transforms.translations
+
+
+class Rest(Mover):
+    """Nothing moves."""
+
+    def transforms(self, z: Tensor, t: Tensor, motion_ids: Tensor) -> None:
+        return None
+
+    def pose(self, z: Tensor, t: Tensor, motion_ids: Tensor) -> Gaussians:
+        return at_rest(self.scene, len(t))
+
+    def move(self, batch: Batch, fraction: float) -> Moved:
+        return Moved(at_rest(self.scene, len(batch.times)), self.points)
+
+
+@dataclass(eq=False)
+class Table(Mover):
+    """Explicit trajectories carry the Gaussians."""
+
+    table: TrajectoryTable
+    graph: Callable[[], KeypointGraph]
+    smoothing: tuple[float, ...] = ()
+    """Diffusion of the table's gradients over the graph, in equal parts of the phase (or tree level)."""
+
+    def transforms(self, z: Tensor, t: Tensor, motion_ids: Tensor) -> RigidTransforms:
+        frames = self.table.quats.shape[1]
+        return self.table(motion_ids, (t * frames).round().long().clamp(0, frames - 1))
+
+    def pose(self, z: Tensor, t: Tensor, motion_ids: Tensor) -> Gaussians:
+        return self.scene.carry(self.transforms(z, t, motion_ids))
+
+    def move(self, batch: Batch, fraction: float) -> Moved:
+        translations, quats = self.table.rows(batch.motion_ids, batch.frame_ids)
+        if self.smoothing:
+            kernel = self.graph().kernel(level(self.smoothing, fraction))
+            translations, quats = DiffuseGradient.apply(translations, kernel), DiffuseGradient.apply(quats, kernel)
+        transforms = RigidTransforms(translations, F.normalize(quats, dim=-1))
+        return Moved(self.scene.carry(transforms), self.points, transforms, self.graph)
+
+
+@dataclass(eq=False)
+class Decoder(Mover):
+    """The decoder moves the key points, and they carry the Gaussians."""
+
+    graph: Callable[[], KeypointGraph]
+    decodes: ClassVar[bool] = True
+
+    def transforms(self, z: Tensor, t: Tensor, motion_ids: Tensor) -> RigidTransforms:
+        return self.scene.trajectory(z, t)
+
+    def pose(self, z: Tensor, t: Tensor, motion_ids: Tensor) -> Gaussians:
+        return self.scene.pose(z, t)
+
+    def move(self, batch: Batch, fraction: float) -> Moved:
+        transforms = self.scene.trajectory(self.scene.latents.draw(batch.motion_ids), batch.times)
+        return Moved(self.scene.carry(transforms), self.points, transforms, self.graph)
+
+
+class Points(Mover):
+    """Stage 1 of the paper: the Gaussians are the key points; they share one isotropic scale and only translate."""
+
+    @property
+    def points(self) -> Float[Tensor, "k 3"]:
+        """What moves, at rest: the Gaussians."""
+        return self.scene.gaussians.means
+
+    def transforms(self, z: Tensor, t: Tensor, motion_ids: Tensor) -> RigidTransforms:
+        return self.scene.decoder(self.points, t, z)
+
+    def pose(self, z: Tensor, t: Tensor, motion_ids: Tensor) -> Gaussians:
+        return self._carried(self.transforms(z, t, motion_ids))
+
+    def move(self, batch: Batch, fraction: float) -> Moved:
+        z = self.scene.latents.draw(batch.motion_ids)
+        transforms = self.transforms(z, batch.times, batch.motion_ids)
+        return Moved(self._carried(transforms), self.points, transforms, self._graph)
+
+    def _graph(self) -> KeypointGraph:
+        return KeypointGraph(nearest_neighbours(self.points.detach(), NEIGHBOURS))
+
+    def _carried(self, transforms: RigidTransforms) -> Gaussians:
+        g = at_rest(self.scene, len(transforms.translations))
+        scale = self.scene.gaussians.log_scales.mean().exp()
+        return Gaussians(g.means + transforms.translations, g.quats, scale.expand_as(g.scales), g.opacities, g.colors)
+
+
+def at_rest(scene: Scene, batch: int) -> Gaussians:
+    """The canonical Gaussians, as often as wanted."""
+    g = scene.gaussians()
+    return Gaussians(g.means.expand(batch, -1, -1), g.quats.expand(batch, -1, -1), g.scales, g.opacities, g.colors)
+
+
+def mover_of(phase: Phase, scene: Scene, table: TrajectoryTable | None, graph: Callable[[], KeypointGraph]) -> Mover:
+    """What moves the Gaussians of a scene in a phase. `table`: explicit trajectories, where the recipe has them;
+    `graph`: gives the graph of the key points as they are now."""
+    if phase.mover == "table":
+        assert table is not None  # a recipe whose phases need a table has one
+        return Table(scene, table, graph, phase.smoothing)
+    if phase.mover == "decoder":
+        return Decoder(scene, graph)
+    return Points(scene) if phase.mover == "points" else Rest(scene)
