@@ -1,11 +1,12 @@
-"""Checks array shapes at run time in the core and the rasterizer, seeds every test, and skips GPU tests where there is
-no CUDA device."""
+"""Checks arguments, results and array shapes of all of dimo_ns at run time, seeds every test, and skips GPU tests where
+there is no CUDA device."""
 
 import pytest
 import torch
 from jaxtyping import install_import_hook
 
-install_import_hook(["dimo_ns.core", "dimo_ns.rasterize"], "beartype.beartype")
+# As in every type checker (PEP 484), an int is a float.
+install_import_hook("dimo_ns", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,5 @@
 """Looks at a whole dataset, every pixel of it: a report of what is there and what is wrong, and a contact sheet."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -157,7 +155,7 @@ def _read(dataset: Dataset, motion: str, view: str) -> _Clip:
             continue
         alpha = rgba[..., 3]
         coverage[frame] = float(alpha.mean()) / 255.0
-        cut_off += max(alpha[0].max(), alpha[-1].max(), alpha[:, 0].max(), alpha[:, -1].max()) > 127
+        cut_off += bool(max(alpha[0].max(), alpha[-1].max(), alpha[:, 0].max(), alpha[:, -1].max()) > 127)
     return _Clip(coverage, cut_off, tuple(errors))
 
 

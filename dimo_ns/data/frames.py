@@ -6,8 +6,6 @@ files that the operating system caches). Frames are drawn at random, so keeping 
 latest and costs nothing.
 """
 
-from __future__ import annotations
-
 import os
 import threading
 from collections import deque
@@ -20,19 +18,19 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32, UInt8
-from numba import njit
 from PIL import Image
 
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.data.format import write
 from dimo_ns.data.images import Rgba, Source, read_rgba, read_video
+from dimo_ns.data.kernels import kernel
 from dimo_ns.errors import DimoError
 
 DEFAULT_BUDGET_BYTES = 2**30
 PREFETCH_DEPTH = 4
 """Prefetched requests that may wait for their batch(); older ones are forgotten."""
 
-Ids = Sequence[int] | np.ndarray | torch.Tensor
+Ids = Sequence[int] | Sequence[Sequence[int]] | np.ndarray | torch.Tensor
 
 
 class Key(NamedTuple):
@@ -41,6 +39,32 @@ class Key(NamedTuple):
     motion: int
     frame: int
     view: int
+
+
+class _Pool:
+    """Frames of one size in one array; memory is taken from the system as slots are filled."""
+
+    def __init__(self, shape: tuple[int, ...], count: int, size: tuple[int, int]):
+        self.size = size
+        self.images = np.empty((count, *size, 4), np.uint8)
+        self.slots = np.full(shape, -1, np.int64)  # -1: not here
+        self._taken: set[Key] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def full(self) -> bool:
+        return len(self._taken) == len(self.images)
+
+    def put(self, key: Key, image: Rgba) -> Rgba:
+        """Keeps the image if there is room, and hands it back."""
+        with self._lock:
+            if self.full or key in self._taken:
+                return image
+            slot = len(self._taken)
+            self._taken.add(key)
+        self.images[slot] = image
+        self.slots[key] = slot  # only now can it be found
+        return image
 
 
 class FrameStore:
@@ -189,32 +213,6 @@ class FrameStore:
             raise DimoError(f"The motion '{name}' in {self.dataset.root} shows nothing: its masks are all empty.")
 
 
-class _Pool:
-    """Frames of one size in one array; memory is taken from the system as slots are filled."""
-
-    def __init__(self, shape: tuple[int, ...], count: int, size: tuple[int, int]):
-        self.size = size
-        self.images = np.empty((count, *size, 4), np.uint8)
-        self.slots = np.full(shape, -1, np.int64)  # -1: not here
-        self._taken: set[Key] = set()
-        self._lock = threading.Lock()
-
-    @property
-    def full(self) -> bool:
-        return len(self._taken) == len(self.images)
-
-    def put(self, key: Key, image: Rgba) -> Rgba:
-        """Keeps the image if there is room, and hands it back."""
-        with self._lock:
-            if self.full or key in self._taken:
-                return image
-            slot = len(self._taken)
-            self._taken.add(key)
-        self.images[slot] = image
-        self.slots[key] = slot  # only now can it be found
-        return image
-
-
 def convert(dataset: Dataset, root: Path) -> Dataset:
     """Writes a dataset of any layout as images in ours. Raises DimoError as `write`, and for damaged frames."""
 
@@ -246,7 +244,7 @@ def premultiplied(rgba: Rgba, size: tuple[int, int] | None = None) -> Rgba:
     return _area_mean(np.ascontiguousarray(rgba), *size)
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def _area_mean(rgba, h, w):
     """In whole numbers, in units of 1/h x 1/w of a pixel, so that it is exact for any ratio."""
     rows, columns = rgba.shape[0], rgba.shape[1]

@@ -11,8 +11,6 @@ is applied to the header, masks without pickles. A picture's alpha is
 In cases 2 and 3 the picture is taken as the object over white, and the white is taken out of the colours again.
 """
 
-from __future__ import annotations
-
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -41,7 +39,8 @@ _ALPHA_OF_DARKEST = np.round(
 ).astype(np.uint8)
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
 
-Rgba = UInt8[np.ndarray, "h w 4"]
+Rgba = UInt8[np.ndarray, "_ _ 4"]
+"""A picture, [h, w, 4]; where a function has several, their sizes may differ."""
 
 
 @dataclass(frozen=True)

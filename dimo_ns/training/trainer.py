@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from nerfstudio.configs.base_config import LocalWriterConfig, LoggingConfig, MachineConfig, ViewerConfig
@@ -81,6 +81,7 @@ class SelfContained(Protocol):
         ...
 
 
+@runtime_checkable
 class ResumablePipeline(Protocol):
     """What `DimoTrainer` needs of a pipeline so that a resumed run continues as if nothing had happened."""
 

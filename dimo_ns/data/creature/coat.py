@@ -10,7 +10,8 @@ import colorsys
 import math
 
 import numpy as np
-from numba import njit
+
+from dimo_ns.data.kernels import inlined, kernel
 
 BODY, CHEST, NECK, HEAD, MUZZLE, EAR, LEG, PAW, TAIL, EYE, NOSE, COLLAR, TAG, TUFT = range(14)
 SPOTTED = (BODY, CHEST, NECK, HEAD, LEG)
@@ -47,13 +48,13 @@ def palette(rng: np.random.Generator, variation: float) -> np.ndarray:
     return np.array([colorsys.hsv_to_rgb(h % 1.0, s, v) for h, s, v in hsv])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _step(low, high, x):
     x = min(1.0, max(0.0, (x - low) / (high - low)))
     return x * x * (3.0 - 2.0 * x)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _noise(lattice, x, y, z):
     """Smooth noise in [0,1], one lattice step per unit, periodic in 16."""
     fx, fy, fz = math.floor(x), math.floor(y), math.floor(z)
@@ -69,7 +70,7 @@ def _noise(lattice, x, y, z):
     return a + z * (c - a)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _mix(c, colors, name, amount):
     return (
         c[0] + amount * (colors[name, 0] - c[0]),
@@ -78,7 +79,7 @@ def _mix(c, colors, name, amount):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _rosettes(c, colors, spots, count, part, wobble, px, py, pz):
     """Dark rims with a light heart; small spots stay dark all over."""
     for s in range(count[part]):
@@ -93,7 +94,7 @@ def _rosettes(c, colors, spots, count, part, wobble, px, py, pz):
     return c
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _albedo(kind, part, qx, qy, qz, px, py, pz, along, spots, spot_count, lattice, colors):
     """Colour at rest point p of a part; q is the same point in the part's own frame (unit sphere or round cone).
 
@@ -173,7 +174,7 @@ def _albedo(kind, part, qx, qy, qz, px, py, pz, along, spots, spot_count, lattic
     return min(1.0, c[0] * shade), min(1.0, c[1] * shade), min(1.0, c[2] * shade)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@inlined
 def _local_distance(x, y, z, ra, rb, length):
     """Signed distance to the solid in its own frame and the distance's gradient."""
     rho = math.sqrt(x * x + y * y)
@@ -192,7 +193,7 @@ def _local_distance(x, y, z, ra, rb, length):
     return r - ra, x * inverse, y * inverse, z * inverse
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def distance(px, py, pz, i, inverse, center, solid):
     """First-order signed distance of a world point to part i, the outward unit normal, and the point in its frame."""
     x, y, z = px - center[i, 0], py - center[i, 1], pz - center[i, 2]
@@ -207,7 +208,7 @@ def distance(px, py, pz, i, inverse, center, solid):
     return d * scale, nx * scale, ny * scale, nz * scale, qx, qy, qz
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def inside_count(points, inverse, center, solid):
     """How many parts each point [N,3] is inside of, [N]; a point on a part's own surface does not count."""
     count = np.zeros(len(points), np.int64)
@@ -218,7 +219,7 @@ def inside_count(points, inverse, center, solid):
     return count
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _halos(axes, center, solid):
     """Ball (x, y, z, squared radius) per part, [P,4], outside which the part has no say in colour or contact shade."""
     halos = np.empty((len(center), 4))
@@ -232,7 +233,7 @@ def _halos(axes, center, solid):
     return halos
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _color(px, py, pz, part, halos, inverse, center, solid, blends, wear):
     """Colour of a surface point of a part: its own and its joint neighbours' coat and normal, blended, then lit."""
     axes, rest, kinds, stretch, coat = wear
@@ -269,7 +270,7 @@ def _color(px, py, pz, part, halos, inverse, center, solid, blends, wear):
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def shade(fragments, points, axes, inverse, center, solid, blends, wear, samples, w, h):
     """One image, uint8 [h,w,4], straight alpha, RGB 0 where alpha is 0, from what `raycast.cast` found.
 

@@ -10,19 +10,20 @@ Compiled functions call none of another file here: numba's cache would not notic
 import math
 
 import numpy as np
-from numba import njit
+
+from dimo_ns.data.kernels import inlined, kernel
 
 SAMPLES = 4
 RAYS = SAMPLES * SAMPLES
 """Coverage is sampled SAMPLES x SAMPLES times per pixel."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@inlined
 def _dot(a, b):
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@inlined
 def _hit(dd, od, oo, dz, oz, ra, rb, length):
     """The first t at which the local ray o + t d, given by its products, enters the solid; inf where it misses."""
     best = np.inf
@@ -55,7 +56,7 @@ def _hit(dd, od, oo, dz, oz, ra, rb, length):
     return best
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _screen_bounds(axes, center, solid, rotation, eye, focal, cx, cy):
     """Pixel box and nearest depth (x0, x1, y0, y1, near) of a part: exact, from the two ellipsoids whose hull it is."""
     x0, x1, y0, y1, near = np.inf, -np.inf, np.inf, -np.inf, np.inf
@@ -81,7 +82,7 @@ def _screen_bounds(axes, center, solid, rotation, eye, focal, cx, cy):
     return x0, x1, y0, y1, near
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _ray_products(inverse, center, rotation, eye):
     """For the camera's rays (x, y, -1) in a part's frame: |d|^2 as a quadratic in x and y (6 numbers), o.d and d_z as
     linear functions (3 each), |o|^2 and o_z."""
@@ -101,7 +102,7 @@ def _ray_products(inverse, center, rotation, eye):
     return out
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def cast(axes, inverse, center, solid, camera, w, h):
     """What the camera sees: fragments (part, pixel (u, v), samples covered) int [F,4] and their points float [F,3].
 
@@ -166,7 +167,7 @@ def cast(axes, inverse, center, solid, camera, w, h):
     return fragments[:found], points[:found]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def first_hits(points, eye, inverse, center, solid):
     """How far along the way from the eye to each point [N,3] the first part is hit, [N]: 1 where the point is seen."""
     hits, o, d = np.full(len(points), np.inf), np.empty(3), np.empty(3)

@@ -5,8 +5,6 @@ are at distance 2 with fovy 33.9 degrees and look at the origin. Their world is 
 ours, so that azimuth 0 is on +x.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

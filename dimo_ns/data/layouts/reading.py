@@ -3,8 +3,6 @@
 Headers of images are opened, never pixels. Everything that a user can get wrong is a DimoError that says where.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Sequence

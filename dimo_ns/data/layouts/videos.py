@@ -5,8 +5,6 @@ object. `motions.json` says what the motions are and how many frames T to take; 
 a motion to train on. T frames are taken evenly from the first to the last.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from dimo_ns.data.dataset import Dataset, Motion, View, orbit_view
