@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dimo_ns.apps.fit import Fit, Observations, Similarity, fit_motion, measure, observe
+from dimo_ns.apps.fit import Fit, Observations, Seen, Similarity, fit_motion, measure, observe
 from dimo_ns.apps.fit.adapt import differences
 from dimo_ns.apps.fit.align import align
 from dimo_ns.apps.fit.change import fold, project, raw_poses
@@ -24,7 +24,7 @@ from dimo_ns.errors import DimoError
 from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import Clip, MotionSpace
 from tests.apps.photographed import photograph
-from tests.spaces import DIM, FRAMES, KEYPOINTS, some_space
+from tests.spaces import DIM, FRAMES, KEYPOINTS, a_motion, some_space
 
 
 def stretched(space: MotionSpace) -> Clip:
@@ -158,7 +158,7 @@ def test_signs_of_quaternions_do_not_matter(space: MotionSpace):
 
 def test_a_folded_change_is_exact_for_the_new_motion_and_nothing_for_the_others(space: MotionSpace, tmp_path: Path):
     change, poses = project(space, space.mu[1], space.times, stretched(space).transforms, 4)
-    more = fold(space, space.mu[1], change, {"name": "swing"})
+    more = fold(space, space.mu[1], change, a_motion("swing"))
     assert more.names == [*space.names, "swing"]
     found = more.motion(more.mu[-1:])[0]
     torch.testing.assert_close(found.translations, poses.translations, atol=1e-5, rtol=0)
@@ -171,7 +171,7 @@ def test_a_folded_change_is_exact_for_the_new_motion_and_nothing_for_the_others(
 
 def test_between_frames_a_folded_change_stays_between_its_neighbours(space: MotionSpace):
     change, _ = project(space, space.mu[1], space.times, stretched(space).transforms, 4)
-    more = fold(space, space.mu[1], change, {"name": "swing"})
+    more = fold(space, space.mu[1], change, a_motion("swing"))
     middle = space.times[:-1] + 0.5 / FRAMES
     added = raw_poses(more, more.mu[-1], middle) - raw_poses(space, space.mu[1], middle)
     known = torch.einsum("tr,rkc->tkc", change.times, change.basis)
@@ -186,7 +186,7 @@ def test_the_mlp_decoder_keeps_trajectories_only():
     change, poses = project(other, other.mu[0], other.times, target, FRAMES)
     torch.testing.assert_close(poses.translations, target.translations, atol=1e-5, rtol=0)
     clip = Clip("swing", other.scene.keypoints.detach(), poses, 8.0)
-    assert Fit(other.mu[0], clip, "walk", {}, {}, 0.0, 0, {}, change).adapted(other) is None
+    assert Fit(other.mu[0], clip, "walk", Seen(0.0, 0.0), Seen(0.0, 0.0), 0.0, 0, {}, change).adapted(other) is None
 
 
 # --- alignment --------------------------------------------------------------------------------------------------------
