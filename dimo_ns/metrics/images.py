@@ -67,7 +67,7 @@ def shots(
     for frame in sorted({frame for frame, _ in truth}):
         seen = [view for view in views if (frame, view.name) in truth]
         start = time.perf_counter()
-        renders = list(render_views(pose(frame), seen))
+        renders = render_views(pose(frame), seen)
         seconds = (time.perf_counter() - start) / len(seen)
         for view, (image, alpha) in zip(seen, renders, strict=True):
             rgba = torch.from_numpy(truth[frame, view.name].astype(np.float32) / 255).to(image)
@@ -79,14 +79,15 @@ def shots(
 @torch.no_grad()
 def render_views(
     posed: Gaussians, views: Sequence[View]
-) -> Iterator[tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 1"]]]:
+) -> list[tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 1"]]]:
     """Image over white, in [0, 1], and alpha of posed Gaussians [1, n, ...] in each view, in their order."""
-    device = posed.means.device
+    device, seen = posed.means.device, []
     for _, same in groupby(views, lambda view: (view.h, view.w)):
         picture = render(posed, cameras_of(list(same)).to(device)[None])
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        yield from zip(picture.over()[0].clamp(0, 1), picture.alpha[0], strict=True)
+        seen += zip(picture.over()[0].clamp(0, 1), picture.alpha[0], strict=True)
+    return seen
 
 
 def psnr(squared_error: Float[Tensor, "*any"]) -> float:

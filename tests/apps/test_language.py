@@ -22,6 +22,7 @@ from dimo_ns.apps.language import (
     language_figures,
     load_encoder,
     load_projector,
+    measure_projector,
     read_paraphrases,
     save_projector,
 )
