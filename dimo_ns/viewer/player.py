@@ -63,7 +63,7 @@ class Player(threading.Thread):
         self.seconds_per_pixel = 1e-7
         self._stopped = self._woken = False
         self._settled = -1
-        """The version at which everything was done last."""
+        """The version for which everything is done; -1 while there may be something to do."""
         warnings.filterwarnings("ignore", "Queued a .* on a closed connection")  # of a browser that has just left
 
     def stop(self) -> None:
@@ -89,6 +89,7 @@ class Player(threading.Thread):
         while not self._stopped:
             with self.state.changed:
                 self._woken, version, playing = False, self.state.version, self.state.playing
+                self._settled = -1
             clients = self.server.get_clients()
             self.watchers = {
                 i: self.watchers.get(i) or Watcher(client, Splats(client, self.wake)) for i, client in clients.items()

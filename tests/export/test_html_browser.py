@@ -193,8 +193,7 @@ def test_a_scene_of_one_motion_has_nothing_to_blend_or_explore(browser: Browser,
 def test_it_plays_at_once_and_asks_for_nothing_but_itself(browser: Browser, path: Path):
     page = open_page(browser, path)
     count = page.evaluate("dimo.pictures")
-    page.wait_for_timeout(400)
-    assert page.evaluate("dimo.pictures") > count
+    page.wait_for_function("(count) => dimo.pictures > count + 5", arg=count)
     assert page.requests[0] == path.as_uri()
     assert [url for url in page.requests[1:] if not url.startswith("blob:null/")] == []  # the worker, from memory
     refused = page.evaluate("fetch('https://example.org').then(() => 'answered', () => 'refused')")
@@ -236,6 +235,16 @@ def settled(page: Page) -> np.ndarray:
     return pixels(page)
 
 
+def turns(page: Page, count: int) -> None:
+    """The page has had so many turns at drawing what has changed."""
+    page.evaluate(
+        """async (count) => {
+            for (let i = 0; i < count; i++) await new Promise(requestAnimationFrame);
+        }""",
+        count,
+    )
+
+
 def test_choosing_a_motion_goes_to_its_latent(page: Page, space: MotionSpace):
     before = settled(page)
     page.get_by_role("radio", name="sit").click()
@@ -255,14 +264,14 @@ def test_the_time_slider_scrubs_and_a_pause_holds(page: Page):
         shots.append(settled(page))
     assert not np.array_equal(*shots)
     assert page.locator("#clock").inner_text() == "0.56 s"  # at 8 frames a second
-    page.wait_for_timeout(300)
+    turns(page, 10)
     assert np.array_equal(pixels(page), shots[1])
     page.locator("#play").click()
-    page.wait_for_timeout(300)
+    page.wait_for_function("(before) => document.getElementById('clock').textContent !== before", arg="0.56 s")
     assert not np.array_equal(pixels(page), shots[1])
     page.keyboard.press(" ")
     held = pixels(page)
-    page.wait_for_timeout(300)
+    turns(page, 10)
     assert np.array_equal(pixels(page), held)
 
 
@@ -416,8 +425,7 @@ def test_nothing_overlaps_and_nothing_is_cut_off(browser: Browser, path: Path, t
     assert all(left >= 0 and right <= width for _, left, _, right, _ in boxes)
     stage = page.locator("#stage").bounding_box()
     page.locator("#fold").click()
-    page.wait_for_timeout(100)
-    assert not page.locator("#panel").is_visible()
+    page.locator("#panel").wait_for(state="hidden")
     larger = page.locator("#stage").bounding_box()
     assert larger["width"] * larger["height"] > 1.25 * stage["width"] * stage["height"]
     assert page.evaluate("document.documentElement.scrollWidth") == width

@@ -14,6 +14,13 @@ class Handle:
     def __init__(self, label: str, value: Any = None, options: tuple[str, ...] = ()):
         self.label, self.value, self.options, self.content = label, value, tuple(options), ""
         self.callback = None
+        self.tell = lambda value: None
+        """What sets the value is told to browsers."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "value" and "tell" in vars(self):
+            self.tell(value)
 
     def on_update(self, callback):
         self.callback = callback

@@ -152,6 +152,78 @@ def test_what_was_saved_can_be_chosen_everywhere(made):
     assert torch.equal(state.latent, z)
 
 
+def test_it_says_what_was_saved(made):
+    gui, state, panel = made
+    gui["B"].hand("wave")
+    gui["A to B"].hand(0.25)
+    gui["Axis 2 (σ)"].hand(-1.5)
+    gui["Name"].value = "mine"
+    gui["Save this motion"].hand()
+    out = state.space.source / "saved" / "mine"
+    assert panel.message.content == f"Saved to `{out}`: 75% walk, 25% wave, axis 2 -1.5 σ"
+    gui["Random"].hand()
+    gui["Name"].value = "new"
+    gui["Save this motion"].hand()
+    assert panel.message.content.endswith("new`: a new motion")
+
+
+# --- a hand that is quicker than the threads that call back -----------------------------------------------------------
+
+
+def arrives(handle, value) -> None:
+    """viser has taken a browser's value in, and its call back waits for a thread, or for a picture to be done."""
+    handle.value = value
+
+
+def test_what_is_saved_is_where_the_slider_is_although_its_last_move_waits(made):
+    gui, state, _ = made
+    gui["B"].hand("wave")
+    gui["A to B"].hand(0.4)
+    arrives(gui["A to B"], 0.5)
+    gui["Name"].value = "mine"
+    gui["Save this motion"].hand()
+    torch.testing.assert_close(state.saved["mine"], state.space.latents("walk", "wave").mean(0))
+
+
+def test_a_slider_in_the_hand_is_not_put_back(made):
+    gui, state, panel = made
+    gui["B"].hand("wave")
+    gui["A to B"].hand(0.4)
+    arrives(gui["A to B"], 0.5)
+    panel.follow()
+    assert gui["A to B"].value == 0.5
+    gui["A to B"].hand(0.5)
+    assert state.blend[2] == 0.5
+
+
+def test_a_move_whose_call_back_comes_after_a_button_is_not_made_again(made):
+    gui, state, _ = made
+    slider = gui["Axis 1 (σ)"]
+    arrives(slider, 2.0)
+    gui["Reset"].hand()
+    assert state.sigmas[0] == 0
+    slider.hand(slider.value)
+    assert state.sigmas[0] == 0
+
+
+def test_a_control_is_told_what_its_move_came_to(made, monkeypatch: pytest.MonkeyPatch):
+    """A browser that lost its slider's last value, or was told another one meanwhile, shows the state's in the end."""
+    gui, _, panel = made
+    told: list[tuple[str, float]] = []
+    for label in ("A to B", "Speed"):
+        gui[label].tell = lambda value, label=label: told.append((label, value))
+    gui["A to B"].hand(0.4)
+    gui["Speed"].hand(2.0)
+    told.clear()
+    panel.follow()
+    assert told == []  # the hand may go on
+    assert panel.behind
+    monkeypatch.setattr(module, "REST", 0.0)
+    panel.follow()
+    assert sorted(told) == [("A to B", 0.4), ("Speed", 2.0)]
+    assert not panel.behind
+
+
 def test_words_are_asked_for_only_where_there_is_a_projector(made, tmp_path):
     gui, state, _ = made
     assert "Ask" not in gui.controls
@@ -159,7 +231,7 @@ def test_words_are_asked_for_only_where_there_is_a_projector(made, tmp_path):
     with_words = Gui()
     panel = Panel(with_words, state, Overlays(Scene()))
     with_words["Ask"].hand()
-    assert panel.message.content.startswith("**")  # this one is none, and that is said
+    assert f"**The file {tmp_path / 'text.safetensors'} is not a projector of dimo" in panel.message.content
 
 
 def test_overlays_come_and_go():

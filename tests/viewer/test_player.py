@@ -46,9 +46,28 @@ def test_nobody_looks_nothing_is_drawn(play):
     running = play()
     running.state.play(True)
     running.state.select("run")
-    time.sleep(0.5)
+    for _ in range(3):
+        running.wake()
+        assert running.settled(20)
     assert running.pictures == 0
     assert running.state.time == 0.0  # nor does time pass
+
+
+def test_it_is_settled_once_everything_was_sent_and_not_before(play):
+    client = Client(0)
+    running = play(client)
+    assert running.settled(20)
+    assert len(client.images[-1]) == 96
+    with running.state.changed:
+        running.state.select("run")
+        assert not running.settled(0)
+    assert running.settled(20)
+    assert running.watchers[0].version == running.state.version
+    assert running.panel._handles["motion"].value == "run"
+    running.state.play(True)
+    assert not running.settled(0.2)
+    running.state.play(False)
+    assert running.settled(20)
 
 
 def test_a_change_is_shown_coarsely_and_then_sharply(play):
@@ -64,8 +83,10 @@ def test_a_change_is_shown_coarsely_and_then_sharply(play):
     assert size == (96, 144)  # the browser's aspect
     expected = draw.draw(running.state.space, running.state.shown(), seen_by(client.camera, size))
     assert np.array_equal(client.images[-1], expected)
+    assert running.settled(20)
     rested = running.pictures
-    time.sleep(0.5)
+    running.wake()
+    assert running.settled(20)
     assert running.pictures == rested  # at rest, there is nothing to do
 
 

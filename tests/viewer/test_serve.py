@@ -9,7 +9,7 @@ import viser
 
 from dimo_ns import cli
 from dimo_ns.errors import DimoError
-from dimo_ns.viewer.serve import SceneViewer, free_port, is_loopback
+from dimo_ns.viewer.serve import PORTS, SceneViewer, free_port, is_loopback
 from tests.spaces import some_space
 
 
@@ -44,12 +44,16 @@ def test_opening_it_up_is_said_in_one_line(host: str, tmp_path, monkeypatch: pyt
         raise KeyboardInterrupt
 
     monkeypatch.setattr(SceneViewer, "wait", interrupted)
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port = probe.getsockname()[1]
     with pytest.raises(SystemExit) as ended:
-        cli.main(["view", str(tmp_path), "--host", host, "--port", "7450"])
+        cli.main(["view", str(tmp_path), "--host", host, "--port", str(port)])
     assert ended.value.code == 130
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("Open to everyone who can reach 0.0.0.0") for line in lines) == (host == "0.0.0.0")
-    assert any(line.startswith(f"http://{host}:74") for line in lines)
+    (address,) = (line for line in lines if line.startswith(f"http://{host}:"))
+    assert port <= int(address.split(":")[2].split()[0].rstrip("/")) < port + PORTS  # the next one where it was taken
 
 
 @pytest.mark.xfail(version("viser") == "0.2.7", reason="viser 0.2.7 serves files outside its root", strict=True)

@@ -10,7 +10,7 @@ import torch
 import viser
 from viser.transforms import SO3
 
-from dimo_ns.viewer import draw, player
+from dimo_ns.viewer import draw, player, splats
 from dimo_ns.viewer.overlays import Overlays
 from dimo_ns.viewer.panel import Panel
 from dimo_ns.viewer.player import Player
@@ -30,6 +30,7 @@ def play(monkeypatch: pytest.MonkeyPatch):
     """Makes players, whose browsers draw, that end with the test."""
     monkeypatch.setattr(player, "SHARP", 48)
     monkeypatch.setattr(player, "COARSE", 32)
+    monkeypatch.setattr(splats, "PATIENCE", 60.0)  # a browser that is busy here stays so until it is told
     made = []
 
     def start(*clients: Client) -> Player:
@@ -102,7 +103,7 @@ def test_a_change_is_sent_and_a_camera_is_not(play):
     sent = running.pictures
     client.camera.position, client.camera.update_timestamp = np.array([0.0, -1.4, 0.0]), 2.0
     running.wake()
-    time.sleep(0.5)
+    assert running.settled(20)
     assert running.pictures == sent == len(client.poses)
     assert client.images == [None]  # no picture behind it
 
@@ -113,10 +114,12 @@ def test_a_browser_that_is_busy_gets_the_last_pose_and_none_between(play):
     until(lambda: is_shown(client, running))
     client.awake.clear()
     sent = len(client.poses)
+    running.state.shift(0, 0.1)
+    until(lambda: len(client.poses) == sent + 1)
     for i in range(20):
-        running.state.shift(0, (i + 1) / 10)
+        running.state.shift(0, (i + 2) / 10)
         time.sleep(0.01)
-    time.sleep(0.2)
+    assert not running.settled(0.2)
     assert len(client.poses) == sent + 1
     client.awake.set()
     until(lambda: is_shown(client, running))
