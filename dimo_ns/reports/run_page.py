@@ -25,7 +25,7 @@ th:first-child, td:first-child { text-align: left } thead th { color: #666 }
 """
 
 
-def write_report(path: Path) -> Path:
+def write_run_page(path: Path) -> Path:
     """Evaluates a run and writes the folder `report` in it: index.html and what it shows. Returns that page.
 
     `path` is the folder of the run, or its config.yml. Raises DimoError, also while the motions are not in the decoder.
