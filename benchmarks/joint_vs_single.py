@@ -12,16 +12,16 @@ as many steps per motion. Prints held-out PSNR per motion, joint and single.
 import argparse
 import copy
 import tempfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from dimo_ns.config import dimo_laptop
 from dimo_ns.runs import load_run
-from dimo_ns.training import model as training_model
 from dimo_ns.training.evaluation import evaluate_model
-from dimo_ns.training.recipe import LAPTOP, Recipe
+from dimo_ns.training.recipe import Recipe
 
 
 def shared_out(recipe: Recipe, motions: int) -> Recipe:
@@ -43,8 +43,6 @@ def main() -> None:
     joint = load_run(arguments.run).pipeline
     together = evaluate_model(joint.model, joint.datamanager, None)["motions"]
     names = joint.model.motion_names
-    if not arguments.whole:
-        training_model.RECIPES["laptop"] = shared_out(LAPTOP, len(names))
     alone = {}
     with tempfile.TemporaryDirectory() as folder:  # of all, since the event files are written from other threads
         for name in names:
@@ -52,6 +50,8 @@ def main() -> None:
             config.data = config.pipeline.datamanager.data = arguments.dataset
             config.pipeline.datamanager.dataparser.motions = (name,)
             config.output_dir, config.vis, config.timestamp = Path(folder), "tensorboard", name
+            if not arguments.whole:
+                config.pipeline.model.recipe_text = yaml.safe_dump(asdict(shared_out(joint.model.recipe, len(names))))
             trainer = config.setup(local_rank=0, world_size=1)
             trainer.setup()
             trainer.train()

@@ -16,6 +16,7 @@ from dimo_ns.core.gaussians import gaussians_on
 from dimo_ns.core.types import Gaussians, RigidTransforms
 from dimo_ns.data.creature import write_sample
 from dimo_ns.data.creature.motions import CLIPS
+from dimo_ns.rasterize.render import render
 from dimo_ns.training.pipeline import DimoPipeline
 
 GAUSSIANS, REPETITIONS = 20_000, 15
@@ -36,7 +37,7 @@ def build(folder: Path) -> DimoPipeline:
     starts = [sum(p.length(4) for p in phases[:i]) for i in range(len(phases))]
     pipeline.before_step(starts[1])
     points = pipeline.model.scene.gaussians.means.detach().repeat(GAUSSIANS // 4000, 1)
-    pipeline._replace(gaussians_on(points + 0.004 * torch.randn_like(points)))
+    pipeline.population.replace(gaussians_on(points + 0.004 * torch.randn_like(points)))
     pipeline.before_step(starts[-1])
     return pipeline
 
@@ -63,8 +64,8 @@ def step(pipeline: DimoPipeline, number: int) -> dict[str, float]:
     fields = ("means", "quats", "scales", "opacities", "colors")
     drawn = leaf(*(getattr(posed, name) for name in fields))
     gaussians = Gaussians(*drawn)
-    image, alpha, _ = part("rasterize", lambda: model.render(gaussians, batch.viewmats, batch.Ks, (256, 256)))
-    rendered = leaf(image, alpha)
+    seen = part("rasterize", lambda: render(gaussians, batch.cameras))
+    rendered = leaf(seen.color, seen.alpha)
 
     def loss() -> torch.Tensor:
         target = batch.rgba[..., :3] + 1 - batch.rgba[..., 3:]
@@ -72,13 +73,13 @@ def step(pipeline: DimoPipeline, number: int) -> dict[str, float]:
         return (picture - target).abs().mean() + 0.5 * (rendered[1] - batch.rgba[..., 3:]).square().mean()
 
     part("loss", lambda: loss().backward())
-    part("rasterize", lambda: torch.autograd.backward([image, alpha], [r.grad for r in rendered]))
+    part("rasterize", lambda: torch.autograd.backward([seen.color, seen.alpha], [r.grad for r in rendered]))
     outputs = [(getattr(posed, name), d.grad) for name, d in zip(fields, drawn, strict=True)]
     part("skin", lambda: torch.autograd.backward(*map(list, zip(*outputs, strict=True))))
     part(
         "decode", lambda: torch.autograd.backward([transforms.translations, transforms.quats], [m.grad for m in moved])
     )
-    optimizers = pipeline.optimizers
+    optimizers = pipeline.population.optimizers
     part("optimizer", lambda: ([o.step() for o in optimizers.optimizers.values()], optimizers.zero_grad_all()))
     return spent
 

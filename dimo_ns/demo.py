@@ -28,7 +28,7 @@ from dimo_ns.training.trainer import DimoTrainerConfig
 
 PAGE = "motions.html"
 LENGTH = 0.75
-"""Of the recipe: enough to see it work, in minutes."""
+"""How much of the recipe is done: enough to see it work, in minutes."""
 
 
 def run(out: Path, say: Callable[[str], None]) -> None:

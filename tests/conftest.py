@@ -1,18 +1,24 @@
 """Checks arguments, results and array shapes of all of dimo_ns at run time, seeds every test, and skips GPU tests where
 there is no CUDA device."""
 
+import jaxtyping
 import pytest
 import torch
-from jaxtyping import install_import_hook
 
 # As in every type checker (PEP 484), an int is a float.
-install_import_hook("dimo_ns", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+jaxtyping.install_import_hook("dimo_ns", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """What a test draws without a generator of its own is the same every time and in every order."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As users have it: no check of types, so that wrong ones meet what the function itself says of them."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -26,7 +26,7 @@ from tests.data.tiny_sets import disc, write_tiny
 from tests.spaces import some_space
 
 ROOT = Path(__file__).parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"(?:<!-- not run:(?P<reason>.*?)-->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S)
 MOTIONS, VIEWS, FRAMES, SIZE = ("walk", "wave"), 6, 10, 128
 

@@ -16,7 +16,9 @@ from nerfstudio.scripts import render as ns_render
 from nerfstudio.scripts import train as ns_train
 from nerfstudio.utils import writer
 
-from dimo_ns.core.cameras import orbit_c2w
+from dimo_ns.core.cameras import Cameras, orbit, orbit_c2w
+from dimo_ns.rasterize.render import render
+from dimo_ns.runs import load_run
 from tests.brief_runs import train, write_animal
 
 
@@ -63,13 +65,22 @@ def test_a_run_that_was_stopped_in_any_phase_ends_as_one_that_was_not(dataset: P
 
 
 def test_the_papers_decoder_can_take_the_place_of_the_low_rank_one(dataset: Path, tmp_path: Path):
-    from dimo_ns.runs import load_run
-
     run = train(dataset, tmp_path, "--pipeline.model.recipe", "laptop-mlp")
     scene = load_run(run).scene
     assert sum(p.numel() for p in scene.decoder.parameters()) == 647_431  # as the paper's network has
     walk, jump = (scene.trajectory(z[None], torch.tensor([0.5])).translations.detach() for z in scene.latents.mu)
     assert float((walk - jump).norm(dim=-1).max()) > 1e-4  # it was taught that motions differ
+
+
+def test_a_recipe_of_ones_own_is_kept_by_the_run(dataset: Path, tmp_path: Path):
+    from dimo_ns.runs import load_run
+    from dimo_ns.training.recipe import recipe_text
+
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(recipe_text("laptop").replace("keypoints: 512", "keypoints: 100"))
+    run = train(dataset, tmp_path, "--pipeline.model.recipe", str(mine))
+    mine.unlink()
+    assert len(load_run(run).scene.keypoints) == 100
 
 
 def test_the_papers_recipe_goes_through_all_of_its_phases(dataset: Path, tmp_path: Path):
@@ -108,40 +119,68 @@ def test_ns_eval_writes_every_figure(run: Path, tmp_path: Path):
     assert len(results["dataset_hash"]) == 64
 
 
-def test_ns_render_renders_the_dataset_and_camera_paths_of_a_chosen_motion(run: Path, tmp_path: Path):
-    config = run / "config.yml"
-    ns_render.DatasetRender(load_config=config, output_path=tmp_path / "set", rendered_output_names=["rgb"]).main()
-    assert len(list((tmp_path / "set" / "test" / "rgb").rglob("*.jpg"))) == 2 * 4 * 6
+def test_ns_render_renders_every_picture_of_the_dataset(run: Path, tmp_path: Path):
+    ns_render.DatasetRender(load_config=run / "config.yml", output_path=tmp_path, rendered_output_names=["rgb"]).main()
+    assert len(list((tmp_path / "test" / "rgb").rglob("*.jpg"))) == 2 * 4 * 6
 
-    camera = orbit_c2w(torch.tensor(30.0), torch.tensor(10.0), 2.0).flatten().tolist()
-    frames = [{"camera_to_world": camera, "fov": 34, "aspect": 1, "render_time": t} for t in (0.0, 0.5)]
+
+FIRST = {"walk": 0, "jump": 21 * 9}
+"""The first camera of each motion: they are counted motion by motion, 21 frames in 9 views."""
+
+
+def picture_of(run: Path, motion: str, time: float, cameras: Cameras) -> np.ndarray:
+    """What is to be seen, straight from the scene: posed by the motion's latent, over white."""
+    scene = load_run(run).scene
+    with torch.no_grad():
+        z = scene.latents.mu[list(FIRST).index(motion)]
+        image = render(scene.pose(z[None], torch.tensor([time])), cameras[None]).over(1.0)[0, 0]
+    return (255 * image.clamp(0, 1)).numpy()
+
+
+def error(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean absolute difference, in levels of 255."""
+    return float(np.abs(a.astype(float) - b).mean())
+
+
+def test_ns_render_renders_camera_paths_of_a_chosen_motion(run: Path, tmp_path: Path):
+    """The picture is that of the motion asked for at the path's time, and farther from the other one's."""
+    size, times = 32, (0.0, 0.5)
+    azimuth, elevation = torch.tensor([30.0]), torch.tensor([10.0])
+    camera = orbit_c2w(azimuth, elevation, 2.0).flatten().tolist()
     path = tmp_path / "path.json"
     path.write_text(json.dumps({
-        "camera_type": "perspective", "render_height": 32, "render_width": 32, "fps": 2, "seconds": 1,
-        "camera_path": frames,
+        "camera_type": "perspective", "render_height": size, "render_width": size, "fps": 2, "seconds": 1,
+        "camera_path": [{"camera_to_world": camera, "fov": 34, "aspect": 1, "render_time": t} for t in times],
     }))  # fmt: skip
-    first_of_jump = 21 * 9
-    ns_render.RenderCameraPath(
-        load_config=config,
-        camera_path_filename=path,
-        output_path=tmp_path / "path",
-        output_format="images",
-        image_format="png",
-        camera_idx=first_of_jump,
-        rendered_output_names=["rgb", "trajectories"],
-    ).main()
-    assert len(list((tmp_path / "path").glob("*.png"))) == 2
+    cameras = orbit(azimuth, elevation, (size, size), 2.0, 34.0)
+    for motion, other in (("walk", "jump"), ("jump", "walk")):
+        ns_render.RenderCameraPath(
+            load_config=run / "config.yml",
+            camera_path_filename=path,
+            output_path=tmp_path / motion,
+            output_format="images",
+            image_format="png",
+            camera_idx=FIRST[motion],
+            rendered_output_names=["rgb", "trajectories"],
+        ).main()
+        found = [iio.imread(file) for file in sorted((tmp_path / motion).glob("*.png"))]
+        assert [image.shape for image in found] == [(size, 2 * size, 3)] * 2
+        for image, time in zip(found, times, strict=True):
+            assert error(image[:, :size], picture_of(run, motion, time, cameras)) <= 0.5  # rounding
+        assert error(found[1][:, :size], picture_of(run, other, times[1], cameras)) > 1
 
+
+def test_ns_render_flies_through_the_views_of_a_chosen_motion(run: Path, tmp_path: Path):
     names = ["rgb", "alpha", "depth", "keypoints"]
     ns_render.RenderInterpolated(
-        load_config=config,
-        output_path=tmp_path / "views",
+        load_config=run / "config.yml",
+        output_path=tmp_path,
         output_format="images",
         interpolation_steps=1,
-        camera_idx=first_of_jump,
+        camera_idx=FIRST["jump"] + 10 * 9,
         rendered_output_names=names,
     ).main()
-    found = iio.imread(min((tmp_path / "views").glob("*.jpg")))
+    found = iio.imread(min(tmp_path.glob("*.jpg")))
     assert found.shape == (48, len(names) * 48, 3)
 
 
@@ -163,6 +202,8 @@ def test_a_scene_leaves_the_run_and_poses_as_the_run_does(run: Path, tmp_path: P
     [
         (["--data", "/nowhere/at/all"], "/nowhere/at/all"),
         (["--pipeline.datamanager.dataparser.motions", "wlak"], "no motion 'wlak'"),
+        (["--pipeline.model.recipe", "labtop"], "There is no recipe 'labtop'; there are laptop, laptop-mlp, paper"),
+        (["--pipeline.model.recipe", "none.yaml"], "none.yaml is missing"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_2(

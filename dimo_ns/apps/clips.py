@@ -25,7 +25,7 @@ from dimo_ns.space.trajectory_files import TRAJECTORIES, write_trajectories
 INFO, VIDEO = "clips.json", "clips.mp4"
 FILES = (LATENTS, INFO, TRAJECTORIES, VIDEO)
 VIDEO_CLIPS = 48
-"""As many as the video shows, the first ones: more tiles are too small to see."""
+"""How many the video shows, the first ones: more tiles are too small to see."""
 
 
 def write_clips(

@@ -5,8 +5,12 @@ right, y up, looks along -z). Ks and pixels count from the upper left corner of 
 world is z-up.
 """
 
+# What torch leaves untyped.
+# pyright: reportUnknownMemberType=false
+
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -30,7 +34,7 @@ class Cameras:
     def __len__(self) -> int:
         return len(self.viewmats)
 
-    def __getitem__(self, index: int | slice | tuple | Int[Tensor, "*b"] | None) -> "Cameras":
+    def __getitem__(self, index: int | slice | tuple[Any, ...] | Int[Tensor, "*b"] | None) -> "Cameras":
         """Some of the cameras, as tensors are indexed; `None` adds a leading dimension."""
         return replace(self, viewmats=self.viewmats[index], Ks=self.Ks[index])
 

@@ -6,6 +6,9 @@ whole pose in a learned linear basis that every key point carries. It is fitted 
 costs next to nothing, because key point trajectories of one object are nearly low-rank.
 """
 
+# What torch leaves untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 import math
 
 import torch

@@ -1,5 +1,8 @@
 """Quaternions (wxyz), rigid alignment, nearest and farthest points, orbit cameras."""
 
+# What torch leaves untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 import math
 
 import torch

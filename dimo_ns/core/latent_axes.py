@@ -10,6 +10,9 @@ roots of its eigenvalues. A direction and its opposite are the same axis; the on
 taken, so that plus and minus are the same on every machine.
 """
 
+# What torch leaves untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from dataclasses import dataclass
 
 import torch

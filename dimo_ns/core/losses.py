@@ -1,5 +1,8 @@
 """Losses as pure functions, unreduced: weights and schedules belong to the recipe (paper, section 3.3)."""
 
+# What torch leaves untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int

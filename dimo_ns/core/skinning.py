@@ -8,6 +8,9 @@ The transform of a key point is an affine map x -> R_j x + b_j with b_j = c_j + 
 points are turned into matrices; a Gaussian takes a weighted sum of four rows of one table.
 """
 
+# What torch leaves untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from collections.abc import Callable
 
 import torch

@@ -4,6 +4,9 @@ Rendering through a decoder is the slow way to find a motion. Training finds it 
 learns the table afterwards without rendering anything.
 """
 
+# What torch leaves untyped.
+# pyright: reportUnknownVariableType=false
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int

@@ -1,6 +1,7 @@
 """The three things that a scene is made of at one instant: splats, rigid transforms of key points, skinning weights."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -37,7 +38,7 @@ class RigidTransforms:
     quats: Float[Tensor, "*batch k 4"]
     """Rotations about the key point, wxyz, unit length."""
 
-    def __getitem__(self, index) -> "RigidTransforms":
+    def __getitem__(self, index: Any) -> "RigidTransforms":
         return RigidTransforms(self.translations[index], self.quats[index])
 
     @staticmethod

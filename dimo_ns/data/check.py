@@ -29,7 +29,7 @@ class MotionReport:
     expected: int
     size_bytes: int
     coverage: tuple[float, ...]
-    """Of each frame that could be decoded: the share of the picture that the object covers."""
+    """The share of the picture that the object covers, in each frame that could be decoded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +184,7 @@ def _track_problems(dataset: Dataset) -> list[str]:
 
 
 def _columns(dataset: Dataset) -> list[tuple[View, int]]:
-    """At most four times of view 0, then at most four other views at half time."""
+    """What each column shows: at most four times of view 0, then at most four other views at half time."""
     first, *others = [*dataset.train_views, *dataset.test_views]
     times = sorted({round(i * (dataset.frames - 1) / 3) for i in range(4)})
     picked = [others[round(i * (len(others) - 1) / 3)] for i in range(4)] if len(others) > 4 else others

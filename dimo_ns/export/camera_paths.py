@@ -1,6 +1,5 @@
 """Where a video is seen from: around the object, from a view of the dataset, or along a path of nerfstudio's viewer."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from dimo_ns.data.dataset import Dataset, View, cameras_of
 from dimo_ns.data.format import load
 from dimo_ns.draw.close_ups import visited, zoomed
 from dimo_ns.errors import DimoError
-from dimo_ns.files.fields import MAX_JSON_BYTES, Fields, is_finite
+from dimo_ns.files.fields import is_finite, read_json
 from dimo_ns.space.motion_space import MotionSpace
 
 SIDES = (16, 4096)
@@ -119,16 +118,9 @@ def find_view(views: Sequence[View], name: str, where: str) -> View:
 
 def of_path(path: Path) -> CameraPath:
     """Reads a camera path as nerfstudio's viewer saves it: perspective cameras, fov vertical. Raises DimoError."""
-    try:
-        with path.open("rb") as file:
-            content = json.loads(file.read(MAX_JSON_BYTES))
-    except OSError as error:
-        raise DimoError(f"There is no camera path at {path} ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
-        raise DimoError(f"The file {path} is not a camera path of nerfstudio's viewer ({error}).") from error
-    if not isinstance(content, dict):
-        raise DimoError(f"The file {path} is not a camera path of nerfstudio's viewer.")
-    fields = Fields(content, str(path))
+    if not path.is_file():
+        raise DimoError(f"There is no camera path at {path}; expected a file that nerfstudio's viewer saved.")
+    fields = read_json(path)
     if fields.text("camera_type", "perspective") != "perspective":
         raise fields.error("camera_type", "'perspective', the only kind that is rendered")
     size = fields.integer("render_height", *SIDES), fields.integer("render_width", *SIDES)

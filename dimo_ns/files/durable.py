@@ -1,5 +1,6 @@
 """Files that outlast a crash or a loss of power: made under another name, flushed to the disk, renamed into place."""
 
+import errno
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -8,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 FLUSHES = 8
-"""At a time: a disk commits many flushes together."""
+"""How many go on at a time: a disk commits many together."""
 
 
 def place(made: Mapping[Path, Path]) -> None:
     """Renames files and folders to where they belong, once all of their content is on the disk; a file takes the place
-    of another, a folder that of an empty one. Raises OSError."""
+    of another, a folder that of an empty one. Raises OSError, before anything is renamed if a folder is in the way."""
+    for path, target in made.items():
+        if target.is_dir() and not path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     with ThreadPoolExecutor(FLUSHES) as workers:
         list(workers.map(flush, (part for path in made for part in (path, *path.rglob("*")))))
     for path, target in made.items():

@@ -13,16 +13,16 @@ from dimo_ns.generate.presets import Model
 
 MAX_HEADER_BYTES = 100 * 2**20
 TOLERANCE = 0.02
-"""Of the number of parameters."""
+"""How far the number of parameters may be off, as a share."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """Of a safetensors file."""
+    """The header of a safetensors file."""
 
     shapes: dict[str, list[int]]
     size_bytes: int
-    """What the whole file must have."""
+    """How large the whole file must be."""
 
     @property
     def parameters(self) -> int:

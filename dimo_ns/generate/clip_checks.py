@@ -34,12 +34,12 @@ class Limits:
     most_growth: float = 2.5
     most_jump: float = 20.0
     least_likeness: float = 0.7
-    """Of CLIP ViT-B/32; a guess."""
+    """The least cosine of CLIP ViT-B/32; a guess."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one clip."""
+    """The figures of one clip."""
 
     motion: float
     """The mean of the largest fifth of the flow inside the mask, over all frames."""

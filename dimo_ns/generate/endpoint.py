@@ -14,7 +14,7 @@ from dimo_ns.generate.prompts import Ask
 
 KEY = "OPENAI_API_KEY"
 SIDE = 512
-"""Of the picture that goes along, in pixels."""
+"""The larger side of the picture that goes along, in pixels."""
 
 
 def endpoint(

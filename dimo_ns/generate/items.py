@@ -1,6 +1,6 @@
 """Results on disk that are made once: folders named after what they are and what they depend on.
 
-An item's folder appears complete, by a rename; a run that was broken off at any point, or killed, leaves finished items
+An item's folder appears complete, by a rename; one that was broken off at any point, or killed, leaves finished items
 and perhaps a partial one, which is thrown away when the item is made again. Another input is another folder: nothing is
 replaced. Several processes can work on one store: an item is locked while it is made, and its maker's end, however it
 comes, unlocks it (which needs a file system that knows flock, as local disks do).
@@ -28,7 +28,7 @@ class Item:
     """What is to be there."""
 
     name: str
-    """As a path: videos/walk."""
+    """A path: videos/walk."""
     inputs: Mapping[str, Any]
     """All that its content depends on."""
 

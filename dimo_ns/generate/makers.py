@@ -2,7 +2,7 @@
 or anything else with the same few methods."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from dimo_ns.generate.matting import Rgb, Rgba
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Is told of every step, and may raise KeyboardInterrupt: nothing is lost by it but the item at hand."""
 
@@ -26,6 +27,7 @@ class Quiet:
     def step(self, done: int, total: int) -> None: ...
 
 
+@runtime_checkable
 class VideoMaker(Protocol):
     """Makes videos that begin with a picture and do what a prompt says."""
 
@@ -40,6 +42,7 @@ class VideoMaker(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
 class Looker(Protocol):
     """Says how much a clip's object looks like the picture: 1 if it is the same."""
 
@@ -48,6 +51,7 @@ class Looker(Protocol):
     def __call__(self, frames: Rgba) -> float: ...
 
 
+@runtime_checkable
 class ViewMaker(Protocol):
     """Makes the other views of a clip, a chunk of frames after the other."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from dimo_ns.data.images import WHITE_CLEAR, WHITE_SOLID
 from dimo_ns.errors import DimoError
@@ -57,7 +57,7 @@ def plainness(frames: Rgb) -> float:
     return float(near.mean(-1).min())
 
 
-def border(frames: UInt8[np.ndarray, "t h w *c"]) -> UInt8[np.ndarray, "t n *c"]:
+def border(frames: Shaped[np.ndarray, "t h w *c"]) -> Shaped[np.ndarray, "t n *c"]:
     """The outermost pixels."""
     return np.concatenate([frames[:, 0], frames[:, -1], frames[:, :, 0], frames[:, :, -1]], axis=1)
 

@@ -1,4 +1,5 @@
-"""What a run would do: how much of it is there already, how long the rest takes, and whether the disk is large enough.
+"""What a generation would do: how much of it is there already, how long the rest takes, and whether the disk is large
+enough.
 
 Times are computed from operations, at 40 % of a GPU's peak in 16 bits; nothing here was measured.
 """
@@ -17,12 +18,12 @@ GPUS = {"RTX 3090": 71, "RTX 4090": 165, "A100": 312, "H100": 989}
 """Peak in TFLOP/s, 16 bits, dense."""
 SHARE = 0.4
 VIEW_PFLOP = 20.6 / (96 * 50)
-"""Of the multi-view model, for one picture of 576 x 576 and one step, with guidance."""
+"""What the multi-view model takes for one picture of 576 x 576 and one step, with guidance."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Of all motions, every first try."""
+    """What is to be made for all motions if every first try can be used."""
 
     motions: int
     videos: int
@@ -30,9 +31,9 @@ class Plan:
     clips: int
     chunks: int
     bytes: int
-    """That the disk needs for what is to be made."""
+    """What that takes on the disk."""
     video_pflop: float
-    """Of one video."""
+    """What one video takes."""
     chunk_pflop: float
 
     def hours(self, tflops: float) -> float:
@@ -41,7 +42,7 @@ class Plan:
 
 
 def plan(preset: Preset, settings: Settings, motions: int, videos: int, clips: int, chunks: int) -> Plan:
-    """`videos`, `clips`, `chunks`: how many are to be made."""
+    """The plan for so many motions; `videos`, `clips`, `chunks`: how many are to be made."""
     variant = variant_named(preset.multiview)
     pixels = settings.size**2 * settings.frames
     video = 0.05 * preset.height * preset.width * preset.frames

@@ -17,6 +17,7 @@ import yaml
 
 import dimo_ns
 from dimo_ns.errors import DimoError
+from dimo_ns.files.fields import parse_yaml, read_bytes, read_yaml
 
 PACKAGE = Path(dimo_ns.__file__).parent
 CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()) / "generate"
@@ -39,7 +40,7 @@ class MotionPrompt:
     """One motion."""
 
     name: str
-    """Of its folder, made of the label."""
+    """The name of its folder, made of the label."""
     label: str
     """What it does in a few words, at most 25 tokens."""
     prompt: str
@@ -64,7 +65,7 @@ def from_templates(category: str, count: int, subject: str = "") -> list[MotionP
     """
     if category not in categories():
         raise DimoError(f"There is no category '{category}'; choose one of {', '.join(categories())}.")
-    template = yaml.safe_load((CONFIGS / "prompts" / f"{category}.yaml").read_text())
+    template = read_yaml(CONFIGS / "prompts" / f"{category}.yaml").values
     subject = subject or template.pop("subject")
     template.pop("subject", None)
     parts = list(template.values())
@@ -81,17 +82,16 @@ def read(path: Path, subject: str = "") -> list[MotionPrompt]:
 
     Empty lines and repetitions are left out. Raises DimoError for what is not such a file.
     """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DimoError(f"The file of prompts {path} is larger than {MAX_BYTES:,} bytes.")
-        text = path.read_text(encoding="utf-8")
-        if path.suffix.lower() in (".yaml", ".yml", ".json"):
-            entries = yaml.safe_load(text)
-            entries = entries.get("motions") if isinstance(entries, dict) else entries
-        else:
-            entries = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DimoError(f"The prompts {path} cannot be read: {' '.join(str(error).split())}.") from error
+    content = read_bytes(path, MAX_BYTES)
+    if path.suffix.lower() in (".yaml", ".yml", ".json"):
+        entries = parse_yaml(content, str(path))
+        entries = entries.get("motions") if isinstance(entries, dict) else entries
+    else:
+        try:
+            lines = content.decode("utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise DimoError(f"The prompts {path} are not text in UTF-8 ({error}).") from error
+        entries = [line for line in lines if not line.lstrip().startswith("#")]
     if not isinstance(entries, list):
         raise DimoError(f"The prompts {path} are not a list of motions; expected one on each line, or a YAML list.")
     motions = build([{"label": e} if isinstance(e, str) else e for e in entries if e], subject, str(path))
@@ -101,7 +101,7 @@ def read(path: Path, subject: str = "") -> list[MotionPrompt]:
 
 
 def write(motions: Sequence[MotionPrompt], path: Path) -> None:
-    """As a YAML file that `read` reads, to be edited."""
+    """Writes a YAML file that `read` reads, to be edited."""
     rows = [{"label": motion.label, "prompt": motion.prompt} for motion in motions]
     path.write_text(yaml.safe_dump({"motions": rows}, sort_keys=False, allow_unicode=True, width=120))
 
@@ -136,8 +136,8 @@ def words(label: str) -> list[str]:
 
 
 def tokens(label: str) -> int:
-    """At least as many as a usual word piece tokenizer makes of it: one for every six letters of a word or fewer, one
-    for each other sign, and two at the ends."""
+    """The number of tokens, at least as many as a usual word piece tokenizer makes of it: one for every six letters of
+    a word or fewer, one for each other sign, and two at the ends."""
     return 2 + sum(-(-len(piece) // 6) for piece in re.findall(r"\w+|[^\w\s]", label))
 
 
@@ -171,10 +171,11 @@ def ask(model: Ask, count: int, subject: str = "") -> list[MotionPrompt]:
     motions: list[MotionPrompt] = []
     failures, reason = 0, ""
     while len(motions) < count and failures < TRIES:
-        wanted = min(AT_ONCE, count - len(motions))
+        missing = min(AT_ONCE, count - len(motions))
         known = "".join(f"\n- {motion.label}" for motion in motions)
         about = f"The object is {subject}. " if subject else ""
-        answer = model(SYSTEM, f"{about}Write {wanted} motions of it." + (f" Not these again:{known}" if known else ""))
+        again = f" Not these again:{known}" if known else ""
+        answer = model(SYSTEM, f"{about}Write {missing} motions of it.{again}")
         found, reason = parse(answer)
         entries += found
         before = len(motions)

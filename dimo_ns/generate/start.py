@@ -231,7 +231,8 @@ def usable(device: str | None) -> str:
 
 
 def choose_preset(machine: Machine) -> Preset:
-    """By name, or by the GPU's free memory. Raises DimoError if it does not fit; nothing is checked without a GPU."""
+    """The preset of that name, or the one for the GPU's free memory. Raises DimoError if it does not fit; nothing is
+    checked without a GPU."""
     import torch
 
     if machine.device == "cpu" or not torch.cuda.is_available():

@@ -55,11 +55,11 @@ class Tries:
         self.matting = named(settings.matting)
 
     def __len__(self) -> int:
-        """At most so many for each motion."""
+        """How many there are for a motion at most."""
         return self.settings.retries + 1 if self.videos.varies else 1
 
     def seed(self, motion: MotionPrompt, attempt: int) -> int:
-        """Of 31 bits, the same for the same base seed and prompt whatever the other motions are."""
+        """A seed of 31 bits, the same for the same base seed and prompt whatever the other motions are."""
         text = f"{self.settings.seed}/{attempt}/{motion.prompt}"
         return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) >> 1
 

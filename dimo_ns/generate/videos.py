@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,10 +14,11 @@ from dimo_ns.generate.makers import VideoMaker
 from dimo_ns.generate.prompts import NEGATIVE, MotionPrompt
 
 VERSION = 1
-"""Of what the stages compute: another one makes everything anew."""
+"""The version of what the stages compute: another one makes everything anew."""
 FILE = "video.mp4"
 
 
+@runtime_checkable
 class VideoSource(Protocol):
     """Videos of motions."""
 

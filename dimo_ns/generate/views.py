@@ -1,4 +1,4 @@
-"""The multi-view model (multiview/) as a run uses it: loaded when the first clip comes."""
+"""The multi-view model (multiview/) as a generation uses it: loaded when the first clip comes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

@@ -7,6 +7,9 @@
     set by the backward pass if asked
 """
 
+# What torch leaves untyped.
+# pyright: reportUnknownVariableType=false
+
 import functools
 import importlib.util
 import logging

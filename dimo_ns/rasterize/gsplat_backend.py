@@ -4,6 +4,10 @@ gsplat 1.4 knows no batch dimensions, so deformations are projected one after th
 composed together, as so many cameras. Importing gsplat compiles its kernels the first time: that takes minutes.
 """
 
+# What torch and gsplat leave untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+
 import math
 import weakref
 from typing import Any
@@ -29,7 +33,7 @@ def project(
         "far_plane": camera.far,
         "radius_clip": camera.radius_clip,
     }
-    projections = []
+    projections: list[tuple[Tensor, ...]] = []
     for b in range(B):
         inputs = (means, quats, scales, opacities, viewmats, Ks)
         m, q, s, o, V, K = (t.reshape(B, *t.shape[len(batch) :])[b] for t in inputs)

@@ -4,6 +4,9 @@ Tiles with lists of similar length are composed together, and backward composes 
 is bounded by the size of a group. ``project`` is also the differentiable path for gradients of cameras.
 """
 
+# What torch leaves untyped.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -109,7 +112,7 @@ def _plan(
     within = torch.stack(torch.meshgrid(torch.arange(_TILE), torch.arange(_TILE), indexing="xy"), dim=-1).reshape(-1, 2)
     tiles = counts.nonzero().flatten()
     tiles = tiles[counts[tiles].argsort(descending=True)]
-    groups = []
+    groups: list[_Group] = []
     while len(tiles):
         longest = int(counts[tiles[0]])
         now, tiles = tiles.tensor_split([max(1, _GROUP_SIZE // (longest * _TILE**2))])
@@ -144,7 +147,17 @@ class _Composite(torch.autograd.Function):
     """Sums of weights times features [I, H, W, D] and T_end [I, H, W]; means2d in any shape, the others [I, N, ...]."""
 
     @staticmethod
-    def forward(ctx: Any, means2d, conics, opacities, features, depths, drawn, camera: Camera, how: Composition):
+    def forward(
+        ctx: Any,
+        means2d: Tensor,
+        conics: Tensor,
+        opacities: Tensor,
+        features: Tensor,
+        depths: Tensor,
+        drawn: Tensor,
+        camera: Camera,
+        how: Composition,
+    ) -> tuple[Tensor, Tensor]:
         (I, N, D), height, width = features.shape, camera.height, camera.width  # noqa: E741
         centres = means2d.detach().reshape(I, N, 2)
         groups = _plan(centres, conics, depths, drawn, opacities, width, height)
@@ -160,7 +173,7 @@ class _Composite(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, v_sums, v_T):
+    def backward(ctx: Any, v_sums: Tensor, v_T: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         means2d, conics, opacities, features = ctx.saved_tensors
         rows = [t.detach().flatten(0, 1) for t in (means2d.reshape(*conics.shape[:2], 2), conics, opacities, features)]
         v_rows, absgrad = [torch.zeros_like(row) for row in rows], torch.zeros_like(rows[0])

@@ -21,12 +21,12 @@ from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.errors import DimoError
 from dimo_ns.files.durable import write_files
+from dimo_ns.files.fields import read_json
 from dimo_ns.files.output import refusals
 from dimo_ns.rasterize.skinning import fused_blend
 
 FORMAT, VERSION = "dimo-scene", 1
 FILE = "scene.safetensors"
-MAX_JSON_BYTES = 16 * 2**20
 MAX_WIDTH = 4096
 """Of a layer of the decoder, and of a latent."""
 
@@ -91,20 +91,13 @@ def load_scene(path: Path) -> tuple[Scene, dict[str, Any]]:
 
 def read_info(path: Path) -> dict[str, Any]:
     """scene.json, once it is sure to be one that this version can read."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(MAX_JSON_BYTES + 1)
-        if len(text) > MAX_JSON_BYTES:
-            raise DimoError(f"The file {path} is larger than {MAX_JSON_BYTES // 2**20} MB, which no scene needs.")
-        info = json.loads(text)
-    except OSError as error:
+    if not path.is_file():
         raise DimoError(
             f"There is no scene at {path.with_suffix('.safetensors')}: expected it with {path.name} beside it, as "
             "'dimo export scene RUN' writes them."
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DimoError(f"The file {path} is not valid JSON ({error}); export the scene again.") from error
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        )
+    info = read_json(path).values
+    if info.get("format") != FORMAT:
         raise DimoError(f'The file {path} does not describe a scene of dimo; expected "format": "{FORMAT}".')
     if info.get("version") != VERSION:
         raise DimoError(

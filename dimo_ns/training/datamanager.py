@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from nerfstudio.cameras.cameras import Cameras as NerfstudioCameras
 from nerfstudio.data.datamanagers.base_datamanager import DataManager
@@ -77,7 +78,9 @@ class DimoDataManager(DataManager):
     eval_dataset: MotionImages
     includes_time = True
 
-    def __init__(self, config: DimoDataManagerConfig, device: str = "cpu", test_mode: str = "val", **_: Any):
+    def __init__(
+        self, config: DimoDataManagerConfig, device: str | torch.device = "cpu", test_mode: str = "val", **_: Any
+    ):
         self.config, self.device, self.test_mode = config, device, test_mode
         self.world_size = 1
         if config.data is not None:

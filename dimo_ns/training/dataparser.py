@@ -5,7 +5,7 @@ nerfstudio imports this module while its own engine is still loading: nothing fr
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from nerfstudio.cameras.cameras import Cameras, CameraType
@@ -77,9 +77,7 @@ def choose_motions(dataset: Dataset, names: tuple[str, ...]) -> tuple[Motion, ..
     return motions
 
 
-def nerfstudio_cameras(
-    views: list[View], times: torch.Tensor, metadata: dict[str, torch.Tensor] | None = None
-) -> Cameras:
+def nerfstudio_cameras(views: list[View], times: torch.Tensor, metadata: dict[str, Any] | None = None) -> Cameras:
     """nerfstudio's cameras of given views, with times [n, 1] in [0, 1)."""
 
     def column(name: str, dtype: torch.dtype) -> torch.Tensor:

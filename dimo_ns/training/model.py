@@ -1,5 +1,6 @@
 """The model as nerfstudio sees it: a Scene, and what training keeps beside it from one checkpoint to the next."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -193,14 +194,14 @@ class DimoModel(Model):
     def forward(self, ray_bundle: Cameras) -> Outputs:  # pyright: ignore
         return self.get_outputs(ray_bundle)
 
-    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+    def get_rgba_image(self, outputs: Mapping[str, Tensor], output_name: str = "rgb") -> Tensor:
         return torch.cat([outputs[output_name], outputs["accumulation"]], -1)
 
     def get_loss_dict(self, outputs: Any, batch: Any, metrics_dict: Any = None) -> dict[str, Tensor]:
         return {"l1": (outputs["rgb"] - batch["image"].to(self.device)).abs().mean()}
 
     def get_image_metrics_and_images(
-        self, outputs: dict[str, Tensor], batch: dict[str, Any]
+        self, outputs: Mapping[str, Tensor], batch: dict[str, Any]
     ) -> tuple[dict[str, float], dict[str, Tensor]]:
         truth = batch["image"].to(self.device)
         error = (outputs["rgb"] - truth).abs()

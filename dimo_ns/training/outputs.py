@@ -3,7 +3,7 @@
 from collections import UserDict
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -21,6 +21,7 @@ Shown = tuple[Float[Tensor, " d"], Gaussians]
 """A latent, and the object posed under it: batch axis 1."""
 
 
+@runtime_checkable
 class Panel(Protocol):
     """The controls of a model in nerfstudio's viewer."""
 

@@ -46,8 +46,8 @@ class DimoPipeline(VanillaPipeline):
     population: Population
     """The Gaussians with their optimizers, once there is a trainer."""
 
-    def __init__(self, config: DimoPipelineConfig, device: str, *args: Any, **kwargs: Any):
-        super().__init__(config, device, *args, **kwargs)
+    def __init__(self, config: DimoPipelineConfig, device: str | torch.device, *args: Any, **kwargs: Any):
+        super().__init__(config, str(device), *args, **kwargs)  # nerfstudio hands either
         self.seed = int(torch.initial_seed() % 2**31)
         self._order: Order | None = None
 

@@ -73,6 +73,7 @@ class DimoTrainerConfig(TrainerConfig):
         super().save_config()
 
 
+@runtime_checkable
 class SelfContained(Protocol):
     """What `DimoTrainerConfig` needs of a pipeline's configuration, so that a run can be read without other files."""
 

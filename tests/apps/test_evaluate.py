@@ -90,9 +90,9 @@ def test_the_protocol_that_is_shipped_is_the_default():
     ("text", "complaint"),
     [
         ("samples: -1", "'samples' is -1"),
-        ("sample: 3", "has 'sample'; the fields are"),
-        ("- 3", "holds no fields"),
-        ("samples: [", "cannot be read"),
+        ("sample: 3", "there is no field 'sample'; the fields are seed, samples"),
+        ("- 3", "holds a list; expected an object with named fields"),
+        ("samples: [", "is not valid YAML"),
         ("fit: 3", "'fit' is 3"),
     ],
 )

@@ -291,6 +291,7 @@ def test_views_without_frames_of_the_motion_are_refused(dataset: Dataset):
         observe(replace(dataset, sources=without), "swing")
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_observations_that_show_nothing_or_do_not_fit_together_are_refused(dataset: Dataset):
     seen = observe(dataset, "walk")
     with pytest.raises(DimoError, match="shows nothing"):

@@ -313,8 +313,9 @@ def test_paraphrases_are_read_as_they_stand_even_of_motions_called_yes_and_no(tm
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ("", "not a mapping"),
-        ("- walk", "not a mapping"),
+        ("", "holds nothing; expected an object"),
+        ("{}", "not a mapping"),
+        ("- walk", "holds a list; expected an object"),
         ("{[a]: {train: [x]}}", "not a mapping|not valid YAML"),
         ("walk: [", "not valid YAML"),
         ("walk: {train: [\0]}", "not valid YAML"),
@@ -340,7 +341,7 @@ def test_paraphrases_of_another_form_are_refused(tmp_path: Path, content: str | 
 
 
 def test_paraphrases_that_are_not_there_are_said(tmp_path: Path):
-    with pytest.raises(DimoError, match=r"absent.yaml cannot be read \(No such file"):
+    with pytest.raises(DimoError, match=r"absent\.yaml is missing"):
         read_paraphrases(tmp_path / "absent.yaml")
 
 

@@ -302,8 +302,8 @@ def test_motions_that_are_not_there_are_refused(space: MotionSpace, name: str):
 
 PATHS = {
     "missing": ({}, None, "There is no camera path"),
-    "text": ({}, "hello", "is not a camera path"),
-    "list": ({}, "[]", "is not a camera path"),
+    "text": ({}, "hello", "is not valid JSON"),
+    "list": ({}, "[]", "holds a list; expected an object"),
     "empty": ({"camera_path": []}, "", "'camera_path'"),
     "fisheye": ({"camera_type": "fisheye"}, "", "'camera_type' is \"fisheye\"; expected 'perspective'"),
     "huge": ({"render_height": 10**6}, "", "'render_height'"),

@@ -170,7 +170,7 @@ def test_the_dry_run_says_what_there_is_to_do_and_makes_nothing(shelf, tmp_path,
         (["--matting", "magic"], "no matting 'magic'"),
         (["--frames", "10"], "10 frames are wanted and 'hunyuan' makes videos of 9"),
         (["--size", "100"], "expected a multiple of 64"),
-        (["--prompts", "absent.txt"], "The prompts absent.txt cannot be read"),
+        (["--prompts", "absent.txt"], "The file absent.txt is missing"),
         (["--endpoint", "http://127.0.0.1:9/v1"], "--language-model"),
         (["--motions", "0"], "0 motions were asked for; expected 1 or more"),
         (["--device", "tpu"], "no device 'tpu' here; choose cuda, cuda:0 or cpu"),
@@ -254,7 +254,7 @@ def test_an_output_that_is_not_ours_is_left_alone(shelf, tmp_path, capsys):
     (tmp_path / "set" / "precious.txt").write_text("x")
     with pytest.raises(SystemExit):
         cli.main(command(shelf, "hunyuan", tmp_path / "set"))
-    assert "is left as it is" in capsys.readouterr().err
+    assert "is not empty; choose another place" in capsys.readouterr().err
     assert [p.name for p in tmp_path.rglob("*")] == ["set", "precious.txt"]
 
 
@@ -316,14 +316,14 @@ def test_a_preset_that_does_not_fit_names_the_one_that_does():
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"height": "tall"}, "'height' is 'tall'; expected a int"),
-        ({"hight": 3}, "there is no setting 'hight'"),
-        ({"model": "sora"}, "'model' is 'sora'; choose one of wan2.2-ti2v-5b"),
+        ({"height": "tall"}, "'height' is \"tall\"; expected a whole number of at least 1"),
+        ({"hight": 3}, "there is no field 'hight'; the fields are name, needs_gb"),
+        ({"model": "sora"}, "'model' is \"sora\"; expected one of wan2.2-ti2v-5b"),
         ({"model": "cogvideox-5b"}, "makes 720 x 480 only"),
         ({"height": 70}, "makes multiples of 16"),
-        ({"offload": "disk"}, "has the offload 'disk'"),
+        ({"offload": "disk"}, "'offload' is \"disk\"; expected 'none' or 'model' or 'group'"),
         ({"multiview": "sv9"}, "no multi-view model 'sv9'"),
-        ({"steps": None}, "'steps' is None"),
+        ({"steps": None}, "'steps' is null; expected a whole number"),
     ],
 )
 def test_a_preset_with_a_mistake_is_refused(shelf, tmp_path, change, complaint):

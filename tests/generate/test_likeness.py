@@ -10,7 +10,7 @@ from dimo_ns.generate.clip_checks import Figures, Limits, flags
 from dimo_ns.generate.likeness import Likeness, cropped
 from dimo_ns.generate.matting import plain
 from tests.generate.clips import disc
-from tests.generate.stub_makers import SIZE, StubVideos, stub_run
+from tests.generate.stub_makers import SIZE, StubVideos, stub_generation
 
 FINE = Figures(motion=5, camera=0, plain=1, touching=0, smallest=0.2, largest=0.2, jump=0)
 
@@ -51,13 +51,13 @@ def test_it_is_flagged_below_the_limit_and_never_without_a_figure():
 
 def test_clips_without_the_comparison_stay_what_they_were_and_those_with_it_are_others(tmp_path, clip_folder):
     likeness = Likeness(clip_folder, disc(32, 32, 12, side=SIZE))
-    without = stub_run(tmp_path / "a.work", 1)
-    without.clips()
+    without = stub_generation(tmp_path / "a.work", 1)
+    without.make_clips()
     videos = StubVideos()
-    with_it = stub_run(tmp_path / "a.work", 1, videos=videos, likeness=likeness)
-    with_it.clips()
+    with_it = stub_generation(tmp_path / "a.work", 1, videos=videos, likeness=likeness)
+    with_it.make_clips()
     assert videos.calls == []
-    (plain_clip,), (compared,) = without.tried(without.motions[0]), with_it.tried(with_it.motions[0])
+    (plain_clip,), (compared,) = without.tries.of(without.motions[0]), with_it.tries.of(with_it.motions[0])
     assert plain_clip.figures.likeness is None
     assert -1 <= compared.figures.likeness <= 1
     assert plain_clip.item != compared.item

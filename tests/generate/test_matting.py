@@ -1,5 +1,7 @@
 """Mattings and framing against clips that were drawn by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from tests.generate.clips import clip, disc
 
 def test_over_white_it_is_the_rule_of_the_datasets():
     frames = clip()
-    expected = np.stack([alpha_from_white(frame, "a frame") for frame in frames])
+    expected = np.stack([alpha_from_white(frame, Path("frame")) for frame in frames])
     assert np.array_equal(matting.plain(frames), expected)
 
 

@@ -156,6 +156,7 @@ def test_progress_counts_the_steps_of_all_chunks_and_may_stop(eight: MultiView):
         list(eight.chunks(some_clip(3), steps=STEPS, finished=[first], progress=stop))
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [

@@ -94,10 +94,10 @@ def test_long_prompts_are_kept_and_labels_made_to_fit(tmp_path):
     ("name", "content", "complaint"),
     [
         ("a.yaml", b"motions: 3", "are not a list"),
-        ("a.yaml", b"- [1, 2", "cannot be read"),
+        ("a.yaml", b"- [1, 2", "is not valid YAML"),
         ("a.yaml", b"- 17", "Motion 1 of .* is 17; expected a text"),
         ("a.yaml", b"- {label: 3}", "Motion 1"),
-        ("a.txt", b"\xff\xfe\x00", "cannot be read"),
+        ("a.txt", b"\xff\xfe\x00", "not text in UTF-8"),
         ("a.txt", b"\n\n# nothing\n", "names no motion"),
         ("a.txt", b"x" * 2**21, "larger than"),
     ],
@@ -107,7 +107,7 @@ def test_what_is_no_file_of_prompts_is_refused(tmp_path, name, content, complain
     path.write_bytes(content)
     with pytest.raises(DimoError, match=complaint):
         read(path)
-    with pytest.raises(DimoError, match="cannot be read"):
+    with pytest.raises(DimoError, match="is missing"):
         read(tmp_path / "absent.txt")
 
 

@@ -82,18 +82,46 @@ def test_trajectories_show_the_way_to_the_time_of_the_camera(model: DimoModel, m
         torch.testing.assert_close(seen["positions"][row], expected[chosen].detach(), atol=1e-5, rtol=0)
 
 
-def test_in_every_phase_there_is_something_to_draw(model: DimoModel):
-    steps = [0]
-    for phase in model.recipe.phases:
-        steps.append(steps[-1] + phase.length(len(MOTIONS)))
+def test_in_every_phase_the_key_points_are_drawn_where_that_phase_moves_them(
+    model: DimoModel, monkeypatch: pytest.MonkeyPatch
+):
+    """At rest, by the table's row of the motion and frame, or by the decoder; ways come from the place half a motion
+    before."""
+    motion, frame = 1, 2
+    keypoints, z = model.scene.keypoints.detach(), model.scene.latents.mu[motion]
+    assert model.table is not None
+    table = 0.1 * torch.randn(model.table.translations.shape)
+    monkeypatch.setattr(model.table.translations, "data", table)
+
+    def decoded(time: float) -> torch.Tensor:
+        return model.scene.trajectory(z[None], torch.tensor([time])).translations[0].detach()
+
+    moved = {
+        "rest": {f: torch.zeros_like(keypoints) for f in range(FRAMES)},
+        "table": dict(enumerate(table[motion])),
+        "decoder": {f: decoded(f / FRAMES) for f in range(FRAMES)},
+    }
+    drawn = {}
+    monkeypatch.setattr(
+        trails, "points_over", lambda picture, places, *_: (drawn.update(points=places), picture.image)[1]
+    )
+    monkeypatch.setattr(
+        trails, "trails_over", lambda picture, places, *_: (drawn.update(ways=places), picture.image)[1]
+    )
+    steps, movers = 0, set()
     try:
-        for step in steps[:-1]:
-            model.set_step(step)
-            outputs = model.get_outputs_for_camera(camera())
-            assert torch.isfinite(outputs["trajectories"]).all()
-            assert torch.isfinite(outputs["keypoints"]).all()
+        for phase in model.recipe.phases:
+            model.set_step(steps)
+            steps += phase.length(len(MOTIONS))
+            movers.add(phase.mover)
+            outputs = model.get_outputs_for_camera(camera(frame / FRAMES, motion_id=torch.tensor([[motion]])))
+            assert outputs["keypoints"].shape == outputs["trajectories"].shape == (SIZE, SIZE, 3)
+            expected = keypoints + moved[phase.mover][frame]
+            torch.testing.assert_close(drawn["points"], expected, atol=1e-5, rtol=0)
+            torch.testing.assert_close(drawn["ways"][-1], expected[trails.choose(keypoints)], atol=1e-5, rtol=0)
     finally:
         model.set_step(10**6)
+    assert movers == {"rest", "table", "decoder"}  # as the three are a tenth of a unit apart, none passes for another
 
 
 def test_a_motion_that_is_not_there_is_refused(model: DimoModel, tmp_path: Path):

@@ -111,8 +111,8 @@ class Observations:
             chosen.append(rng.choice(there, count, replace=len(there) < count))
         return torch.from_numpy(np.stack(chosen)).to(self.device)
 
-    def rgba(self, frames: Int[Tensor, "*b"], views: Int[Tensor, "*b"]) -> Float[Tensor, "*b h w 4"]:
-        """Premultiplied, in [0, 1]."""
+    def rgba(self, frames: Int[Tensor, "*#b"], views: Int[Tensor, "*b"]) -> Float[Tensor, "*b h w 4"]:
+        """Frames as seen from views, premultiplied, in [0, 1]; a frame may be given once for several views."""
         return self._float(self.images[frames, views])
 
     @staticmethod

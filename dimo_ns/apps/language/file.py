@@ -93,7 +93,7 @@ def read_texts(fields: Fields, key: str) -> list[str]:
 
 
 def place(space: MotionSpace) -> Path:
-    """Of the projector that belongs to a space."""
+    """Where the projector that belongs to a space is. Raises DimoError if the space is in no folder."""
     if space.source is None:
         raise DimoError("This scene lies in no folder; say where the projector is to be.")
     return space.source / FILE

@@ -7,8 +7,8 @@ from pathlib import Path
 import yaml
 
 from dimo_ns.errors import DimoError
+from dimo_ns.files.fields import read_yaml
 
-MAX_BYTES = 2**20
 MAX_LETTERS = 1000
 """Of one text."""
 
@@ -29,18 +29,9 @@ def read_paraphrases(path: Path | str) -> dict[str, Paraphrases]:
     Raises DimoError if it cannot be read, if it is anything else, if a motion has no text to train on, or if a text
     stands there twice.
     """
-    try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise DimoError(f"The file {path} is larger than {MAX_BYTES // 2**20} MB, which no paraphrases need.")
-        # The loader that makes nothing but texts, lists and mappings: motions may be called yes and no.
-        values = yaml.load(content, Loader=yaml.BaseLoader)
-    except OSError as error:
-        raise DimoError(f"The paraphrases {path} cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise DimoError(f"The paraphrases {path} are not valid YAML ({' '.join(str(error).split())}).") from error
-    if not isinstance(values, dict) or not values or not all(isinstance(name, str) for name in values):
+    # The loader that makes nothing but texts, lists and mappings: motions may be called yes and no.
+    values = read_yaml(Path(path), yaml.BaseLoader).values
+    if not values or not all(isinstance(name, str) for name in values):
         raise DimoError(f"The paraphrases {path} are not a mapping from motions to their texts.")
     found = {name: read_entry(entry, f"{path}: '{name}'") for name, entry in values.items()}
     check_different((text for entry in found.values() for text in (*entry.train, *entry.held_out)), str(path))

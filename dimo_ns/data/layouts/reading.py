@@ -40,9 +40,10 @@ def read_motions(root: Path) -> MotionsFile:
     """Reads and checks <root>/motions.json. Raises DimoError."""
     data = read_json(inside(root, root / "motions.json"))
     frames = data.integer("frames", 1, MAX_FRAMES)
-    fps = data.number("playback_fps" if "playback_fps" in data.values else "fps", PLAYBACK_FPS)
+    rate = "playback_fps" if "playback_fps" in data.values else "fps"
+    fps = data.number(rate, PLAYBACK_FPS)
     if fps <= 0:
-        raise data.error("fps", "a positive number")
+        raise data.error(rate, "a positive number")
     motions = tuple(read_motion(entry, frames, fps) for entry in data.entries("motions"))
     check_unique([m.name for m in motions], f"{root / 'motions.json'} names two motions")
     if not any(m.split == "train" for m in motions):
@@ -98,11 +99,12 @@ def read_view(entry: Fields, top: Fields) -> View:
     w, h = merged.integer("w", 1, MAX_PIXELS), merged.integer("h", 1, MAX_PIXELS)
     if w * h > MAX_PIXELS:
         raise merged.error("w", f"a size of at most {MAX_PIXELS:,} pixels")
-    fl_x, fl_y = merged.number("fl_x"), merged.number("fl_y")
-    if fl_x <= 0 or fl_y <= 0:
-        raise merged.error("fl_x", "positive focal lengths in pixels")
+    for key in ("fl_x", "fl_y"):
+        if merged.number(key) <= 0:
+            raise merged.error(key, "a positive focal length in pixels")
     angles = [entry.number(k) if entry.values.get(k) is not None else None for k in ("azimuth_deg", "elevation_deg")]
-    return View(name, split, w, h, fl_x, fl_y, merged.number("cx"), merged.number("cy"), _pose(entry), *angles)
+    fl_x, fl_y, cx, cy = (merged.number(key) for key in ("fl_x", "fl_y", "cx", "cy"))
+    return View(name, split, w, h, fl_x, fl_y, cx, cy, _pose(entry), *angles)
 
 
 def _pose(entry: Fields) -> Float64[np.ndarray, "4 4"]:

@@ -17,7 +17,7 @@ AUGMENTATION = 1e-5
 
 @dataclass(frozen=True)
 class Condition:
-    """Of one chunk of t frames x v views."""
+    """What the network is told of one chunk of t frames x v views."""
 
     frames: Float[Tensor, "t l h w"]
     """Latents of the input's frames, not scaled; the same for every view."""
@@ -42,8 +42,8 @@ class Condition:
 
 
 def camera_vectors(azimuths_deg: Sequence[float], elevations_deg: Sequence[float]) -> Float[Tensor, "v 1280"]:
-    """Of the views but the first, relative to the first, the input's: augmentation, polar angle (90 degrees at the
-    input's elevation, less above it) and azimuth, in radians in [0, 2 pi), each as cosines and sines."""
+    """A vector for each view but the first, relative to the first, the input's: augmentation, polar angle (90 degrees
+    at the input's elevation, less above it) and azimuth, in radians in [0, 2 pi), each as cosines and sines."""
     azimuths, elevations = (torch.tensor(a, dtype=torch.float64) for a in (azimuths_deg, elevations_deg))
     azimuth = torch.deg2rad(azimuths[1:] - azimuths[0]) % (2 * torch.pi)
     polar = (torch.pi / 2 - torch.deg2rad(elevations[1:] - elevations[0])) % (2 * torch.pi)
@@ -59,10 +59,10 @@ def on_white(frames: UInt8[np.ndarray, "t h w 4"]) -> Float[Tensor, "t 3 h w"]:
 
 
 def to_images(pixels: Float[Tensor, "*b 3 h w"]) -> UInt8[np.ndarray, "*b h w 3"]:
-    """Of values in [-1, 1], clamped to it."""
+    """Images of values in [-1, 1], which are clamped to it."""
     return ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte().movedim(-3, -1).cpu().numpy()
 
 
 def from_images(images: UInt8[np.ndarray, "v h w 3"]) -> Float[Tensor, "v 3 h w"]:
-    """In [-1, 1]."""
+    """The values of images, in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -23,7 +23,7 @@ from .variants import Variant, variant_named
 from .weights import load
 
 SIZE = 576
-"""Of the images that the published models were trained on."""
+"""The side of the images that the published models were trained on, in pixels."""
 Progress = Callable[[int, int], None]
 """Is given the steps that are done and all there are, over all chunks; may raise to stop."""
 
@@ -43,7 +43,7 @@ class MultiView:
         dtype: torch.dtype = torch.float16,
         images_at_once: int = 4,
     ) -> "MultiView":
-        """From the published safetensors file. `variant`: 'sv4d2' (four views) or 'sv4d2_8views'; `images_at_once`:
+        """Reads the published safetensors file. `variant`: 'sv4d2' (four views) or 'sv4d2_8views'; `images_at_once`:
         through the autoencoder, fewer take less memory. Raises DimoError as `weights.load` does."""
         kind = variant_named(variant)
         networks = load(Path(weights_path), kind, torch.device(device), dtype)

@@ -32,7 +32,7 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Part:
-    """Of the checkpoint: what one network is filled from."""
+    """The part of the checkpoint that one network is filled from."""
 
     prefixes: tuple[str, ...]
     rename: Callable[[State], State]

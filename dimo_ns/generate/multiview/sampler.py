@@ -49,12 +49,14 @@ def sample(
 
 
 def linear_guidance(frames: int, views: int) -> Float[Tensor, "t v"]:
-    """From 1 to 2 along the sequence of all images, frame by frame, view by view: the model of four views."""
+    """Guidance that rises from 1 to 2 along the sequence of all images, frame by frame, view by view: the model of four
+    views."""
     return torch.linspace(1, 2, frames * views).view(frames, views)
 
 
 def ramp_and_triangle_guidance(frames: int, views: int) -> Float[Tensor, "t v"]:
-    """From 1.5 to 2.5, half of it a ramp over the frames and half a triangle over the views: the model of eight."""
+    """Guidance from 1.5 to 2.5, half of it a ramp over the frames and half a triangle over the views: the model of
+    eight."""
     ramp = torch.linspace(0, 1, frames)
     triangle = 1 - (2 * torch.linspace(0, 1, views) - 1).abs()
     return 1.5 + 0.5 * ramp[:, None] + 0.5 * triangle[None]

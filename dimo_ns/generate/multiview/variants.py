@@ -20,14 +20,14 @@ class Variant:
 
     name: str
     frames: int
-    """Of a chunk: as many as are denoised together."""
+    """How many frames a chunk has: as many as are denoised together."""
     azimuths_deg: tuple[float, ...]
     """What its scripts ask for; the first is the input's view."""
     across_views: bool
     """See SpaceTimeTransformer."""
     guidance: Callable[[int, int], Float[Tensor, "t v"]]
     gigabytes: float = 12.0
-    """Of the published file, in float32: what its networks come to."""
+    """The size of the published file, in float32: what its networks come to."""
 
     @property
     def views(self) -> int:

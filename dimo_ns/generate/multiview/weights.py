@@ -16,7 +16,8 @@ from .unet import UNet
 from .variants import VARIANTS, Variant
 
 Networks = dict[str, Any]
-"""By their names in PARTS: the UNet, diffusers' AutoencoderKL and transformers' CLIPVisionModelWithProjection."""
+"""Networks by their names in PARTS: the UNet, diffusers' AutoencoderKL and transformers'
+CLIPVisionModelWithProjection."""
 
 
 def load(path: Path, variant: Variant, device: torch.device, dtype: torch.dtype) -> Networks:
@@ -31,7 +32,7 @@ def load(path: Path, variant: Variant, device: torch.device, dtype: torch.dtype)
 
 
 def empty_networks(variant: Variant) -> Networks:
-    """In full size; their parameters take no memory."""
+    """The networks in full size; their parameters take no memory."""
     from accelerate import init_empty_weights
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection

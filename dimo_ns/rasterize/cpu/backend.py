@@ -1,5 +1,8 @@
 """The CPU backend: autograd around the numba kernels of projection.py, tiles.py and compositing.py."""
 
+# numba finds the types of kernels.
+# pyright: basic
+
 import math
 from typing import Any
 

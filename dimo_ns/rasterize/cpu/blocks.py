@@ -1,5 +1,8 @@
 """The pixels of a tile as SIMD blocks: 4 x LANES/4 pixels each, a pixel per lane; and their way from and to images."""
 
+# numba finds the types of kernels.
+# pyright: basic
+
 from .jit import inlined
 from .simd import (
     LANES,

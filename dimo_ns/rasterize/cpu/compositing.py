@@ -20,6 +20,9 @@ and all gradients of a splat are sums over its pixels of w q (colours) and of g 
 Each (tile, splat) entry stores its own sums; ``reduce_entries`` adds them up per Gaussian in a fixed order.
 """
 
+# numba finds the types of kernels.
+# pyright: basic
+
 import functools
 from collections.abc import Callable
 

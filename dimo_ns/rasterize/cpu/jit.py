@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ CACHE_DIRECTORY = _find_cache_directory()
 
 
 @contextlib.contextmanager
-def _numba_cache_directory() -> Iterator[None]:
+def _numba_cache_directory() -> Generator[None, None, None]:
     """numba reads CACHE_DIR when a function is decorated, so the setting is ours for that moment only."""
     before = numba.config.CACHE_DIR  # type: ignore[attr-defined]
     numba.config.CACHE_DIR = str(CACHE_DIRECTORY)  # type: ignore[attr-defined]
@@ -64,7 +64,7 @@ def _numba_cache_directory() -> Iterator[None]:
         numba.config.CACHE_DIR = before  # type: ignore[attr-defined]
 
 
-def kernel(function: Callable) -> Callable:
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile without the GIL, cached on disk. Every array argument is C-contiguous."""
     function = inspect.unwrap(function)  # numba wants it bare, import hooks that check types may have wrapped it
     if CACHE_DIRECTORY is None:
@@ -73,6 +73,6 @@ def kernel(function: Callable) -> Callable:
         return numba.njit(cache=True, **_OPTIONS)(function)
 
 
-def inlined(function: Callable) -> Callable:
+def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """A helper that is pasted into the kernels that call it."""
     return numba.njit(inline="always", **_OPTIONS)(inspect.unwrap(function))

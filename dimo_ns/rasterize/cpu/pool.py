@@ -7,6 +7,7 @@ of threads.
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 
@@ -26,7 +27,7 @@ def _get_pool(size: int) -> ThreadPoolExecutor:
     return _pool
 
 
-def parallel_for(kernel: Callable, n: int, *args, grain: int = 1) -> None:
+def parallel_for(kernel: Callable[..., None], n: int, *args: Any, grain: int = 1) -> None:
     """Call ``kernel(start, stop, *args)`` over chunks of at least ``grain`` that together cover [0, n)."""
     threads = thread_count()
     step = max(grain, -(-n // (threads * _CHUNKS_PER_THREAD)))

@@ -12,6 +12,9 @@ clamped to the image enlarged by 15% on each side: far outside, the linearisatio
 half size, in pixels, of the box in which alpha reaches 1/255, and zero for a Gaussian that is not drawn.
 """
 
+# numba finds the types of kernels.
+# pyright: basic
+
 import math
 
 from .jit import inlined, kernel

@@ -4,6 +4,9 @@ LLVM lowers them to whatever the host has (AVX-512, AVX, SSE, NEON), so one sour
 supports and no compiler is needed at run time. Scalars mix freely with vectors: float32 operands are broadcast.
 """
 
+# numba finds the types of kernels.
+# pyright: basic
+
 import operator
 import os
 from typing import Any

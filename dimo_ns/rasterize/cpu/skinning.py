@@ -5,6 +5,9 @@ four fused multiply-adds of one vector. Gradients of the rows are summed per sla
 result does not depend on the number of threads.
 """
 
+# numba finds the types of kernels.
+# pyright: basic
+
 import math
 
 import numpy as np

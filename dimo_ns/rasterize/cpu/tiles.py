@@ -15,6 +15,9 @@ A splat record holds what compositing reads, in the order of rank: mean x and y;
 ``alpha = 2^-q`` with ``q = A' dx^2 + B' dx dy + C' dy^2 - log2 o``; then the features (colours, depth, zero padding).
 """
 
+# numba finds the types of kernels.
+# pyright: basic
+
 import math
 from typing import NamedTuple
 
