@@ -2,7 +2,8 @@
 
 ``project(means [..., N, 3], quats, scales, opacities [..., N], viewmats [..., C, 4, 4], Ks, camera)``
     -> means2d [..., C, N, 2], conics [..., C, N, 3], depths [..., C, N], radii [..., C, N, 2] (0: not drawn)
-``composite(means2d, conics, depths, radii, opacities, colors [..., (C,) N, D], backgrounds [..., C, D], camera, composition)``
+``composite(means2d, conics, depths, radii, opacities, colors [..., (C,) N, D], backgrounds [..., C, D], camera,
+composition)``
     -> images [..., C, H, W, D (+ 1)], alphas [..., C, H, W, 1]; colors and backgrounds may be None; means2d.absgrad is
     set by the backward pass if asked
 """

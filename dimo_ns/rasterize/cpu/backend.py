@@ -118,8 +118,8 @@ class _Render:
         self.ends = np.empty(len(self.lists.starts) - 1, np.int64)
         parallel_for(
             forward_kernel(self.padded), len(self.ends), N, self.lists.splats, self.lists.starts, self.lists.ranks,
-            filling, f32(composition.max_alpha), composition.expected, *self.size, *self._pixels(self.out, self.alpha), self.blocks,
-            self.ends,
+            filling, f32(composition.max_alpha), composition.expected, *self.size,
+            *self._pixels(self.out, self.alpha), self.blocks, self.ends,
         )  # fmt: skip
 
     def _pixels(self, out: Tensor, alpha: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -130,8 +130,8 @@ class _Render:
         (I, N), lists, composition = self.shape, self.lists, self.composition  # noqa: E741
         sums = np.empty((lists.room, padded_sums(self.padded)), np.float32)
         parallel_for(
-            backward_kernel(self.padded, composition.absgrad), len(self.ends), N, lists.splats, lists.starts, lists.ranks,
-            lists.sources, self.blocks, self.ends, f32(composition.max_alpha), composition.expected, *self.size,
+            backward_kernel(self.padded, composition.absgrad), len(self.ends), N, lists.splats, lists.starts,
+            lists.ranks, lists.sources, self.blocks, self.ends, f32(composition.max_alpha), composition.expected, *self.size,
             *self._pixels(out, alpha), *self._pixels(v_out, v_alpha), sums,
         )  # fmt: skip
         sizes = ((2,), (3,), (), (), (self.color_channels,), (2,))
@@ -139,8 +139,8 @@ class _Render:
         flat = [_array(v, I * N, *size) for v, size in zip(results, sizes, strict=True)]
         parallel_for(
             reduce_kernel(self.padded), I * N, N, lists.order, lists.visible, lists.first, lists.used, sums,
-            self.conics.reshape(I * N, 3), self.opacities, images_per_row(self.opacities, I), composition.depth, composition.absgrad,
-            *flat, grain=_REDUCTION_GRAIN,
+            self.conics.reshape(I * N, 3), self.opacities, images_per_row(self.opacities, I),
+            composition.depth, composition.absgrad, *flat, grain=_REDUCTION_GRAIN,
         )  # fmt: skip
         return tuple(results)
 
