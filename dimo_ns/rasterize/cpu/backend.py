@@ -131,7 +131,8 @@ class _Render:
         sums = np.empty((lists.room, padded_sums(self.padded)), np.float32)
         parallel_for(
             backward_kernel(self.padded, composition.absgrad), len(self.ends), N, lists.splats, lists.starts,
-            lists.ranks, lists.sources, self.blocks, self.ends, f32(composition.max_alpha), composition.expected, *self.size,
+            lists.ranks, lists.sources, self.blocks, self.ends, f32(composition.max_alpha), composition.expected,
+            *self.size,
             *self._pixels(out, alpha), *self._pixels(v_out, v_alpha), sums,
         )  # fmt: skip
         sizes = ((2,), (3,), (), (), (self.color_channels,), (2,))
