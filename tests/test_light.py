@@ -58,8 +58,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    space = some_space()
-    return space.save(tmp_path_factory.mktemp("scene") / FILE)
+    return some_space().save(tmp_path_factory.mktemp("scene") / FILE)
 
 
 def test_scenes_are_viewed_sampled_blended_rendered_and_exported(scene: Path, tmp_path: Path):
