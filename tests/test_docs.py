@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import tyro
-from dimo_ns.export.trajectories import save_trajectories
+from dimo_ns.space.trajectory_files import save_trajectories
 from nerfstudio.scripts import eval as ns_eval
 from nerfstudio.scripts import render as ns_render
 from nerfstudio.scripts import train as ns_train
