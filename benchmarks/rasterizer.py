@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dimo_ns.core.cameras import orbit
 from dimo_ns.rasterize import rasterization
 from dimo_ns.rasterize.cpu import simd, tiles
 from tests.rasterize import gsplat_reference
@@ -43,14 +44,8 @@ def scene(N: int, images: int, size: int) -> tuple[list[torch.Tensor], torch.Ten
     opacities = torch.sigmoid(1.0 + 1.8 * torch.randn(N, generator=generator))
     colors = torch.rand(N, 3, generator=generator)
     azimuth = torch.arange(images) * 2 * math.pi / images + 0.3
-    zero, one = torch.zeros(images), torch.ones(images)
-    # rows of the world-to-camera matrix: right, down, forward (z is up)
-    rows = [-azimuth.sin(), azimuth.cos(), zero, zero, zero, zero, -one, zero]
-    rows += [-azimuth.cos(), -azimuth.sin(), zero, 2 * one, zero, zero, zero, one]
-    viewmats = torch.stack(rows, dim=-1).reshape(images, 4, 4)
-    f = size / 2 / math.tan(math.radians(33.9) / 2)
-    Ks = torch.tensor([[f, 0, size / 2], [0, f, size / 2], [0, 0, 1.0]]).repeat(images, 1, 1)
-    return [means, quats, scales, opacities, colors], viewmats, Ks
+    cameras = orbit(torch.rad2deg(azimuth), 0.0, (size, size))
+    return [means, quats, scales, opacities, colors], cameras.viewmats, cameras.Ks
 
 
 @torch.no_grad()

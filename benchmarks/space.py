@@ -14,7 +14,7 @@ import torch
 from dimo_ns.apps.evaluate import Protocol, evaluate_space, latency
 from dimo_ns.apps.language import read_paraphrases
 from dimo_ns.data.format import load
-from dimo_ns.reports.evaluation import evaluation_page
+from dimo_ns.reports.space_page import draw_space_page
 from dimo_ns.runs import open_space
 
 GAUSSIANS = 20_000
@@ -31,14 +31,16 @@ def main() -> None:
 
     space = open_space(arguments.scene)
     protocol = Protocol.read(arguments.protocol)
-    figures = evaluate_space(space, load(arguments.dataset), protocol, read_paraphrases(arguments.paraphrases))
+    figures = evaluate_space(
+        space, load(arguments.dataset), protocol, read_paraphrases(arguments.paraphrases), say=print
+    )
     gaussians = space.scene.gaussians
     space.scene.gaussians = gaussians.select(torch.arange(GAUSSIANS) % len(gaussians))
     space.scene.refresh_neighbours()
     figures["latency_ms"] = latency(space, protocol.repeats)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "evaluation.json").write_text(json.dumps(figures, indent=1) + "\n")
-    evaluation_page(figures, arguments.out / "evaluation.png")
+    draw_space_page(figures, arguments.out / "evaluation.png")
     for line in summary(figures):
         print(line)
 

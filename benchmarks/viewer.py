@@ -147,7 +147,7 @@ class Listening(io.TextIOBase):
 
 
 def memory(trimmed: bool = False) -> float:
-    """Of this process, MiB. `trimmed`: after the allocator has given back what is free."""
+    """The memory of this process, MiB. `trimmed`: after the allocator has given back what is free."""
     if trimmed:
         gc.collect()
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -17,7 +17,7 @@ from dimo_ns.data.creature import write_sample
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.data.format import load
 from dimo_ns.export.html.page import save_html
-from dimo_ns.reports.training import write_report
+from dimo_ns.reports.run_page import write_run_page
 from dimo_ns.runs import export_scene
 from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import MotionSpace
@@ -43,7 +43,7 @@ def run(out: Path, say: Callable[[str], None]) -> None:
         say(f"Report: {report} is up to date.")
     else:
         say("Evaluating and drawing the report.")
-        write_report(folder)
+        write_run_page(folder)
     if is_newer(scene, report.stat().st_mtime):
         say(f"Scene: {scene} is up to date.")
     else:

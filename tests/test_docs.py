@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import tyro
-from dimo_ns.space.trajectory_files import save_trajectories
 from nerfstudio.scripts import eval as ns_eval
 from nerfstudio.scripts import render as ns_render
 from nerfstudio.scripts import train as ns_train
@@ -21,7 +20,8 @@ from nerfstudio.scripts.viewer import run_viewer as ns_viewer
 
 from dimo_ns import cli
 from dimo_ns.data.dataset import Motion, orbit_view
-from dimo_ns.space.file import FILE, save_scene
+from dimo_ns.space.file import FILE
+from dimo_ns.space.trajectory_files import save_trajectories
 from tests.data.tiny_sets import disc, write_tiny
 from tests.spaces import some_space
 
@@ -60,7 +60,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     space = some_space()
     for path in (tmp_path / FILE, tmp_path / "SCENE" / FILE):
         path.parent.mkdir(exist_ok=True)
-        save_scene(space.scene, space.info, path)
+        space.save(path)
     save_trajectories(space, space.clips(), tmp_path / "trajectories.npz", False)
     (tmp_path / "words.yaml").write_text("walk:\n  train: [taking a stroll]\n")
     write_tiny(

@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from dimo_ns.space.file import FILE, save_scene
+from dimo_ns.space.file import FILE
 from tests.spaces import some_space
 
 HIDE = "import sys; sys.modules.update(dict.fromkeys({hidden!r}))\n"
@@ -58,8 +58,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    space = some_space()
-    return save_scene(space.scene, space.info, tmp_path_factory.mktemp("scene") / FILE)
+    return some_space().save(tmp_path_factory.mktemp("scene") / FILE)
 
 
 def test_scenes_are_viewed_sampled_blended_rendered_and_exported(scene: Path, tmp_path: Path):

@@ -45,7 +45,7 @@ def chosen(space: MotionSpace, motions: Sequence[str]) -> tuple[list[str], Float
     return list(names), torch.stack(rows)
 
 
-def interpolate(
+def latent_path(
     space: MotionSpace, latents: Float[Tensor, "n d"], steps: int, spherical: bool = False
 ) -> Float[Tensor, "p d"]:
     """A path through these latents in their order, in `steps` steps from each to the next: (n - 1) steps + 1 rows, of
@@ -160,7 +160,7 @@ def roughness(translations: Float[Tensor, "t k 3"]) -> Float[Tensor, " s"]:
 
 
 def smoothness(space: MotionSpace, path: Float[Tensor, "p d"]) -> Smoothness:
-    """Of a path of at least two latents between two motions. Raises DimoError."""
+    """Measures a path of at least two latents between two motions. Raises DimoError."""
     path = check_several(space, path)
     positions = torch.cat([space.positions(part) for part in path.split(BATCH)])
     steps = positions.diff(dim=0)

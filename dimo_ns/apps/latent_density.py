@@ -95,7 +95,7 @@ class Mixture:
 def choose(points: Float[Tensor, "m r"]) -> Mixture:
     """The mixture that is best at points that are left out, one at a time or, where there are many, a few.
 
-    Of shrinkages the best one; one component more only if that helps by more than the standard error of its gain.
+    Its shrinkage is the best one; it has one component more only if that helps by more than the gain's standard error.
     """
     count = len(points)
     folds = min(count, MAX_FOLDS)

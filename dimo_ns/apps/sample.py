@@ -74,7 +74,7 @@ class Quality:
     """Mean distance between two samples, over that between two training motions."""
 
 
-def sample(space: MotionSpace, n: int, seed: int = 0, temperature: float = 1.0, prior: bool = False) -> Samples:
+def draw_samples(space: MotionSpace, n: int, seed: int = 0, temperature: float = 1.0, prior: bool = False) -> Samples:
     """Draws `n` motions from a density fitted to the posteriors of training, or from the prior N(0, I).
 
     A draw is kept if it is like what the decoder was trained on in what comes out: its strain is at most `MOST_STRAIN`
@@ -124,7 +124,7 @@ def sample(space: MotionSpace, n: int, seed: int = 0, temperature: float = 1.0, 
 
 
 def quality(space: MotionSpace, samples: Samples) -> Quality:
-    """Of samples of a scene that has at least two motions."""
+    """Compares samples with the motions of training, of which the scene has at least two."""
     positions = torch.stack([clip.positions for clip in samples.clips])
     between = space.distances(space.trained_positions, space.trained_positions)
     apart, alone = mean_apart(between), isolation(between)

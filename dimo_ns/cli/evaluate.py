@@ -34,7 +34,7 @@ def evaluate(
     from dimo_ns.data.format import load
     from dimo_ns.files.output import check_free, complete
     from dimo_ns.metrics.pretrained import ClipSimilarity, VideoFeatures
-    from dimo_ns.reports.evaluation import evaluation_page
+    from dimo_ns.reports.space_page import draw_space_page
     from dimo_ns.runs import open_space
 
     names = ["evaluation.json", "evaluation.png"]
@@ -48,8 +48,9 @@ def evaluate(
         texts,
         ClipSimilarity(clip) if clip else None,
         VideoFeatures(fvd) if fvd else None,
+        say=say,
     )
     with complete(out, names, overwrite) as folder:
         (folder / names[0]).write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n")
-        evaluation_page(figures, folder / names[1])
+        draw_space_page(figures, folder / names[1])
     say(out / names[0], out / names[1])

@@ -33,8 +33,7 @@ def fit(
         frames: Frames to take of every video, for a folder of videos.
         overwrite: Replace what an earlier call wrote to the same folder.
     """
-    from dimo_ns.apps.fit import fit as reconstruct
-    from dimo_ns.apps.fit import observe
+    from dimo_ns.apps.fit import fit_motion, observe
     from dimo_ns.apps.fit.output import summary, write_fit
     from dimo_ns.data.format import load
     from dimo_ns.files.output import check_free
@@ -45,7 +44,7 @@ def fit(
     observations = observe(dataset, motion, views or None, space.device)
     with bars() as bar:
         update = bar("")
-        found = reconstruct(space, observations, adapt, rank, align, seed, lambda stage, done: update(done, 1.0, stage))
+        found = fit_motion(space, observations, adapt, rank, align, seed, lambda stage, done: update(done, 1.0, stage))
     say(*summary(found, write_fit(space, dataset, observations, found, out, overwrite)))
     for warning in found.warnings:
         warn(warning)

@@ -39,7 +39,7 @@ def interpolate(
     check_free(out, overwrite=overwrite)
     space = open_space(scene)
     names, latents = app.chosen(space, motions)
-    path = app.interpolate(space, latents, steps, spherical)
+    path = app.latent_path(space, latents, steps, spherical)
     if transition:
         clips, about = [app.transition(space, latents, frames)], {"transition": {"motions": names}}
     else:

@@ -25,6 +25,6 @@ def report(run: Positional[Path]) -> None:
     Args:
         run: Folder of a training run, the one with config.yml.
     """
-    from dimo_ns.reports.training import write_report
+    from dimo_ns.reports.run_page import write_run_page
 
-    say(write_report(run))
+    say(write_run_page(run))

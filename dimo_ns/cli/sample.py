@@ -30,14 +30,13 @@ def sample(
     from rich.table import Table
 
     from dimo_ns.apps.clips import VIDEO, VIDEO_CLIPS, write_clips
-    from dimo_ns.apps.sample import quality
-    from dimo_ns.apps.sample import sample as draw
+    from dimo_ns.apps.sample import draw_samples, quality
     from dimo_ns.files.output import check_free
     from dimo_ns.runs import open_space
 
     check_free(out, overwrite=overwrite)
     space = open_space(scene)
-    samples = draw(space, count, seed, temperature, prior)
+    samples = draw_samples(space, count, seed, temperature, prior)
     write_clips(space, samples.clips, out, overwrite, samples.about())
     table = Table("motion", "nearest", "distance", "log density", "strain", "rejected")
     for name, row in samples.about().items():

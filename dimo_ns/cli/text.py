@@ -26,9 +26,9 @@ def text_fit(
         revision: Its revision.
     """
     from dimo_ns.apps.language import (
-        evaluate,
         fit_projector,
         load_encoder,
+        measure_projector,
         read_paraphrases,
         save_projector,
     )
@@ -43,7 +43,7 @@ def text_fit(
     if missing:
         say(f"Known by prompt and name alone, and so less well: {', '.join(missing)}. Add paraphrases with --prompts.")
     if any(entry.held_out for entry in paraphrases.values()):
-        found = evaluate(projector, paraphrases)
+        found = measure_projector(projector, paraphrases)
         say(
             f"Of {found['texts']} held-out texts, {found['top_1']:.1%} find their motion first, {found['top_3']:.1%} "
             f"among the first three; {found['warned']:.1%} are taken for unknown."

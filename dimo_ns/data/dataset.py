@@ -88,18 +88,22 @@ class Dataset:
 
     @property
     def train_motions(self) -> tuple[Motion, ...]:
+        """The motions that are trained on."""
         return tuple(m for m in self.motions if m.split == "train")
 
     @property
     def held_out_motions(self) -> tuple[Motion, ...]:
+        """The motions that are kept for evaluation."""
         return tuple(m for m in self.motions if m.split == "held_out")
 
     @property
     def train_views(self) -> tuple[View, ...]:
+        """The views that are trained on."""
         return tuple(v for v in self.views if v.split == "train")
 
     @property
     def test_views(self) -> tuple[View, ...]:
+        """The views that are kept for evaluation."""
         return tuple(v for v in self.views if v.split == "test")
 
     def expected_frames(self, view: View) -> tuple[int, ...]:

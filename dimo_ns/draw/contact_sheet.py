@@ -89,7 +89,7 @@ def _block(
     return np.stack([images[f] for f in chosen]), np.stack([picture.image for picture in pictures]), chosen
 
 
-def crop(images: list[UInt8[np.ndarray, "c h w 3"]]) -> tuple[int, int, int, int]:
+def crop(images: list[UInt8[np.ndarray, "_ h w 3"]]) -> tuple[int, int, int, int]:
     """Top, bottom, left, right of what is not white in any of the images, and a little around it."""
     drawn = np.any([(block < 250).any((0, -1)) for block in images], 0)
     if not drawn.any():

@@ -19,7 +19,7 @@ from dimo_ns.draw.close_ups import fitting_size, visited, zoomed
 from dimo_ns.draw.pictures import LINE, caption, take_pictures
 from dimo_ns.draw.videos import write_video
 
-FPS, FRAMES_PER_MOTION, ORBIT_SIZE = 20, 32, (400, 480)
+FPS, FRAMES_PER_MOTION, ORBIT_SIZE = 20.0, 32, (400, 480)
 GRID_PIXELS, GRID_AZIMUTH, ELEVATION = 256, 40.0, 15.0
 BATCH = 8
 

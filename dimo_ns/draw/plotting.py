@@ -46,5 +46,6 @@ def figure_style():
 
 
 def save(figure: Figure, path: Path) -> Path:
+    """Writes the figure without the empty space around it, and returns the file."""
     figure.savefig(path, bbox_inches="tight", pad_inches=0.06)
     return path

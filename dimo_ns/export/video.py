@@ -240,7 +240,9 @@ def true_frames(dataset: Dataset, view: View, motion: str, size: tuple[int, int]
     return images
 
 
-def montage(tiles: Sequence[tuple[str, UInt8[np.ndarray, "h w 3"]]], per_group: int = 1) -> UInt8[np.ndarray, "h w 3"]:
+def montage(
+    tiles: Sequence[tuple[str, UInt8[np.ndarray, "h w 3"]]], per_group: int = 1
+) -> UInt8[np.ndarray, "h2 w2 3"]:
     """Sets pictures of one size with their names in rows; groups of so many stay together."""
     groups = len(tiles) // per_group
     across = per_group * min(groups, math.ceil(math.sqrt(groups * 1.6 / per_group)))

@@ -19,12 +19,11 @@ from PIL import Image
 from torch import Tensor
 
 from dimo_ns.core import losses
-from dimo_ns.core.cameras import viewmats_from_c2w
 from dimo_ns.core.types import Gaussians
-from dimo_ns.data.dataset import Dataset, View
+from dimo_ns.data.dataset import Dataset, View, cameras_of
 from dimo_ns.data.frames import read_clip
 from dimo_ns.errors import DimoError
-from dimo_ns.rasterize import rasterization
+from dimo_ns.rasterize.render import render
 
 MAX_PSNR = 100.0
 VISIBLE = 1 / 255
@@ -68,7 +67,7 @@ def shots(
     for frame in sorted({frame for frame, _ in truth}):
         seen = [view for view in views if (frame, view.name) in truth]
         start = time.perf_counter()
-        renders = list(render_views(pose(frame), seen))
+        renders = render_views(pose(frame), seen)
         seconds = (time.perf_counter() - start) / len(seen)
         for view, (image, alpha) in zip(seen, renders, strict=True):
             rgba = torch.from_numpy(truth[frame, view.name].astype(np.float32) / 255).to(image)
@@ -80,27 +79,19 @@ def shots(
 @torch.no_grad()
 def render_views(
     posed: Gaussians, views: Sequence[View]
-) -> Iterator[tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 1"]]]:
+) -> list[tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w 1"]]]:
     """Image over white, in [0, 1], and alpha of posed Gaussians [1, n, ...] in each view, in their order."""
-    device = posed.means.device
-    for (h, w), group in groupby(views, lambda view: (view.h, view.w)):
-        same = list(group)
-        c2w = torch.from_numpy(np.stack([view.c2w for view in same])).float().to(device)
-        Ks = [[[v.fl_x, 0, v.cx], [0, v.fl_y, v.cy], [0, 0, 1]] for v in same]
-        render, alpha, _ = rasterization(
-            *posed.splats(),
-            viewmats_from_c2w(c2w)[None],
-            torch.tensor([Ks], dtype=torch.float32, device=device),
-            w,
-            h,
-        )
+    device, seen = posed.means.device, []
+    for _, same in groupby(views, lambda view: (view.h, view.w)):
+        picture = render(posed, cameras_of(list(same)).to(device)[None])
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        yield from zip((render[0] + 1 - alpha[0]).clamp(0, 1), alpha[0], strict=True)
+        seen += zip(picture.over()[0].clamp(0, 1), picture.alpha[0], strict=True)
+    return seen
 
 
 def psnr(squared_error: Float[Tensor, "*any"]) -> float:
-    """Of all these squared errors together, in dB."""
+    """The PSNR of all these squared errors together, in dB."""
     return float(-10 * torch.log10(squared_error.mean().clamp(min=10 ** (-MAX_PSNR / 10))))
 
 
@@ -131,7 +122,7 @@ def means(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 
 def save(image: Float[Tensor, "h w 3"], folder: Path, number: int) -> None:
-    """Under the name that nerfstudio gives to the images of an evaluation."""
+    """Writes an image under the name that nerfstudio gives to the images of an evaluation."""
     folder.mkdir(parents=True, exist_ok=True)
     pixels = (image.clamp(0, 1) * 255).round().byte().cpu().numpy()
     Image.fromarray(pixels).save(folder / f"eval_img_{number:04d}.png")

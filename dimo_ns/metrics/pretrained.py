@@ -21,7 +21,7 @@ class ClipSimilarity:
 
     @torch.no_grad()
     def embed(self, images: Float[Tensor, "f h w 3"]) -> Float[Tensor, "f d"]:
-        """Of images in [0, 1]."""
+        """What CLIP sees in images in [0, 1]."""
         pixels = self.processor(images=as_bytes(images), return_tensors="pt")["pixel_values"]
         seen = self.network.vision_model(pixel_values=pixels.to(images.device)).pooler_output
         return self.network.visual_projection(seen).float()
@@ -49,7 +49,7 @@ class VideoFeatures:
 
     @torch.no_grad()
     def __call__(self, video: Float[Tensor, "f h w 3"]) -> Float[Tensor, " d"]:
-        """Of frames in [0, 1], as many as the network takes, evenly over the video."""
+        """Looks at frames in [0, 1]: as many as the network takes, evenly over the video."""
         chosen = torch.linspace(0, len(video) - 1, self.network.config.num_frames).round().long()
         frames = self.processor(list(as_bytes(video[chosen])), return_tensors="pt")["pixel_values"]
         return self.network.to(video.device)(frames.to(video.device)).last_hidden_state[0].mean(0).float()

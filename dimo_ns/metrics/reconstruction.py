@@ -29,7 +29,7 @@ class Reconstruction:
     images: int
     pixels: int
     seconds: float
-    """Of posing and rendering."""
+    """What posing and rendering took."""
 
 
 def reconstruct(

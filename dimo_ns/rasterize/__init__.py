@@ -78,18 +78,7 @@ def rasterization(
     if render_mode not in _RENDER_MODES:
         raise DimoError(f"rasterization: render_mode must be one of {', '.join(_RENDER_MODES)}, not {render_mode!r}.")
     with_colors = render_mode.startswith("RGB")
-    _check_shapes(means, quats, scales, opacities, colors if with_colors else None, viewmats, Ks, backgrounds)
-    check_devices(
-        "rasterization",
-        means=means,
-        quats=quats,
-        scales=scales,
-        opacities=opacities,
-        colors=colors,
-        viewmats=viewmats,
-        Ks=Ks,
-        backgrounds=backgrounds,
-    )
+    _check_tensors(means, quats, scales, opacities, colors if with_colors else None, viewmats, Ks, backgrounds)
     means, quats, scales, opacities, viewmats, Ks = (t.float() for t in (means, quats, scales, opacities, viewmats, Ks))
     module = _backend(means, backend)
     if max_alpha is None:
@@ -97,12 +86,7 @@ def rasterization(
     elif module.__name__.endswith("gsplat_backend") and max_alpha != _gsplat_max_alpha():
         raise DimoError(f"rasterization: the installed gsplat caps alpha at {_gsplat_max_alpha()}, not {max_alpha}.")
     camera = Camera(width, height, near_plane, far_plane, radius_clip, eps2d)
-    how = Composition(
-        depth=render_mode.endswith("D"),
-        expected=render_mode.endswith("ED"),
-        max_alpha=max_alpha,
-        absgrad=absgrad,
-    )
+    how = Composition(render_mode.endswith("D"), render_mode.endswith("ED"), max_alpha, absgrad)
     means2d, conics, depths, radii = module.project(means, quats, scales, opacities, viewmats, Ks, camera)
     renders, alphas = module.composite(
         means2d,
@@ -141,7 +125,7 @@ def _refuse_unsupported(others: dict[str, Any]) -> None:
             raise DimoError(f"rasterization: {name}={value!r} is not supported, only {name}={_FIXED[name]!r}.")
 
 
-def _check_shapes(
+def _check_tensors(
     means: Tensor,
     quats: Tensor,
     scales: Tensor,
@@ -164,6 +148,7 @@ def _check_shapes(
         "colors": (colors, [(*batch, N, D), (*batch, C, N, D)]),
         "backgrounds": (backgrounds if colors is not None else None, [(*batch, C, D)]),
     }
+    check_devices("rasterization", **{name: tensor for name, (tensor, _) in expected.items()})
     for name, (tensor, shapes) in expected.items():
         if tensor is not None and tuple(tensor.shape) not in shapes:
             wanted = " or ".join(str(list(shape)) for shape in shapes)

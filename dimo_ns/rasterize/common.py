@@ -39,6 +39,8 @@ class Camera:
 
 @dataclass(frozen=True)
 class Composition:
+    """What is composited, and how."""
+
     depth: bool  # append the depth as the last channel
     expected: bool  # divide that channel by alpha
     max_alpha: float

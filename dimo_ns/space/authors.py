@@ -161,7 +161,7 @@ def read_decoder(path: Path, latent_dim: int) -> MLPDecoder:
 
 
 def feature_order(latent_dim: int) -> list[int]:
-    """Of each of our decoder's inputs, the number that it has among theirs."""
+    """The number that each of our decoder's inputs has among theirs."""
     position = [
         6 * k + 3 * is_cosine + axis
         for axis in CYCLE

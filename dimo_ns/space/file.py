@@ -28,7 +28,7 @@ from dimo_ns.rasterize.skinning import fused_blend
 FORMAT, VERSION = "dimo-scene", 1
 FILE = "scene.safetensors"
 MAX_WIDTH = 4096
-"""Of a layer of the decoder, and of a latent."""
+"""How wide a layer of the decoder may be, and how long a latent."""
 
 
 def save_scene(scene: Scene, info: Mapping[str, Any], path: Path) -> Path:

@@ -20,7 +20,7 @@ class SceneInfo:
     motions: tuple[Motion, ...]
     """In the order of the latents."""
     frames: int
-    """Of every motion."""
+    """How many every motion has."""
     fps: float = PLAYBACK_FPS
     object: str | None = None
     prompt: str | None = None
@@ -32,14 +32,14 @@ class SceneInfo:
     dataset_hash: str | None = None
     method: str | None = None
     step: int | None = None
-    """Of the training, when the scene was taken from it."""
+    """Where training was when the scene was taken from it."""
     seed: int | None = None
     versions: dict[str, str] | None = None
-    """Of the programs that trained it, by name."""
+    """The programs that trained it, by name."""
     metrics: dict[str, Any] | None = None
     """The figures of its report."""
     sha256: str | None = None
-    """Of the file that the scene was read from."""
+    """The hash of the file that the scene was read from."""
     extra: dict[str, Any] = field(default_factory=dict)
     """What scene.json also says."""
 

@@ -113,9 +113,14 @@ class MotionSpace:
 
     @cached_property
     def diameter(self) -> float:
-        """The largest distance between two key points at rest, the unit of errors and distances."""
+        """The largest distance between two key points at rest, the unit of distances; kept until `forget`."""
         keypoints = self.scene.keypoints.detach()
         return float(torch.cdist(keypoints, keypoints).max())
+
+    def forget(self) -> None:
+        """Drops what was worked out from the scene's parameters: to be called after these have changed."""
+        for name in ("diameter", "trained_positions"):
+            vars(self).pop(name, None)
 
     def index(self, name: str) -> int:
         """The row of a motion. Raises DimoError for names that are not there, with the nearest one that is."""
@@ -175,5 +180,5 @@ class MotionSpace:
 
     @cached_property
     def trained_positions(self) -> Float[Tensor, "m t k 3"]:
-        """Key point trajectories of the motions that it was trained on."""
+        """Key point trajectories of the motions that it was trained on; kept until `forget`."""
         return self.positions(self.mu)

@@ -67,6 +67,7 @@ class Player(threading.Thread):
         warnings.filterwarnings("ignore", "Queued a .* on a closed connection")  # of a browser that has just left
 
     def stop(self) -> None:
+        """Ends the thread, and waits for its end."""
         self._stopped = True
         self.wake()
         self.join()
@@ -84,6 +85,7 @@ class Player(threading.Thread):
             return self.state.changed.wait_for(lambda: self._settled == self.state.version and not self._woken, seconds)
 
     def run(self) -> None:
+        """Plays, draws and sends until it is stopped."""
         self._warm_up()
         last = touched = time.monotonic()
         while not self._stopped:

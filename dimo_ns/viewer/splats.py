@@ -59,6 +59,7 @@ class Splats:
         self._handle: Any = None
 
     def show(self, arrays: SplatArrays) -> None:
+        """Sends another pose, in the place of what the browser shows."""
         scene = self.client.scene
         if self._handle is None:
             self._handle = scene.add_gaussian_splats("/dimo/object", *arrays, visible=False)
@@ -71,6 +72,7 @@ class Splats:
         threading.Thread(target=self._wait, daemon=True, name="dimo-splats").start()
 
     def hide(self) -> None:
+        """Takes the object out of the browser's scene, for a picture."""
         if self._handle is not None:
             self._handle.visible = False
 

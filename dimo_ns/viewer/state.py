@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dimo_ns.apps.clips import write_clips
 from dimo_ns.apps.language import Projector
-from dimo_ns.apps.sample import sample
+from dimo_ns.apps.sample import draw_samples
 from dimo_ns.core.latent_axes import AXES, REACH, LatentAxes, LatentMap
 from dimo_ns.errors import DimoError
 from dimo_ns.space.latent_files import read_latents
@@ -156,7 +156,7 @@ class State:
     def random(self, temperature: float = 1.0) -> str:
         """Shows a motion that is drawn from the density of those of training, another one with every call; returns what
         it is like. Raises DimoError."""
-        drawn = sample(self.space, 1, self.seed, temperature)
+        drawn = draw_samples(self.space, 1, self.seed, temperature)
         self.seed += 1
         self._set(drawn.latents[0], "")
         return f"a new motion, nearest to {drawn.nearest[0]} ({float(drawn.distances[0]):.0%} of the size away)"
@@ -245,8 +245,7 @@ class State:
         with self.changed:
             for name in ("axes", "map"):
                 vars(self).pop(name, None)
-            for name in ("trained_positions", "diameter"):
-                vars(self.space).pop(name, None)
+            self.space.forget()
 
     @contextmanager
     def _change(self) -> Iterator[None]:

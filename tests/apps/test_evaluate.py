@@ -11,7 +11,7 @@ from dimo_ns.apps.evaluate import Protocol, evaluate_space
 from dimo_ns.cli import main
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.errors import DimoError
-from dimo_ns.reports.evaluation import evaluation_page
+from dimo_ns.reports.space_page import draw_space_page
 from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import MotionSpace
 from tests.apps.photographed import photograph
@@ -48,7 +48,7 @@ def test_a_space_is_perfect_on_its_own_renders(space: MotionSpace, dataset: Data
     assert len(figures["samples"]["distances"]) == 6
     assert {"held_out", "language", "clip", "fvd"} <= set(figures["skipped"])  # named, not passed over
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
-    with Image.open(evaluation_page(figures, tmp_path / "page.png")) as page:
+    with Image.open(draw_space_page(figures, tmp_path / "page.png")) as page:
         assert min(page.size) > 600
 
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dimo_ns.apps.fit import Fit, Observations, Similarity, fit, measure, observe
+from dimo_ns.apps.fit import Fit, Observations, Seen, Similarity, fit_motion, measure, observe
 from dimo_ns.apps.fit.adapt import differences
 from dimo_ns.apps.fit.align import align
 from dimo_ns.apps.fit.change import fold, project, raw_poses
-from dimo_ns.apps.fit.observations import render
 from dimo_ns.apps.fit.output import write_fit
 from dimo_ns.cli import main
+from dimo_ns.core.cameras import Cameras
 from dimo_ns.core.geometry import quat_to_matrix
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Dataset
@@ -24,7 +24,7 @@ from dimo_ns.errors import DimoError
 from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import Clip, MotionSpace
 from tests.apps.photographed import photograph
-from tests.spaces import DIM, FRAMES, KEYPOINTS, some_space
+from tests.spaces import DIM, FRAMES, KEYPOINTS, a_motion, some_space
 
 
 def stretched(space: MotionSpace) -> Clip:
@@ -58,12 +58,12 @@ def dataset(space: MotionSpace, tmp_path_factory: pytest.TempPathFactory) -> Dat
 
 @pytest.fixture(scope="module")
 def plain(space: MotionSpace, dataset: Dataset) -> Fit:
-    return fit(space, observe(dataset, "swing"))
+    return fit_motion(space, observe(dataset, "swing"))
 
 
 @pytest.fixture(scope="module")
 def adapted(space: MotionSpace, dataset: Dataset) -> Fit:
-    return fit(space, observe(dataset, "swing"), adapt=True)
+    return fit_motion(space, observe(dataset, "swing"), adapt=True)
 
 
 def distance(space: MotionSpace, a: torch.Tensor, b: torch.Tensor) -> float:
@@ -76,7 +76,7 @@ def distance(space: MotionSpace, a: torch.Tensor, b: torch.Tensor) -> float:
 def test_a_training_motion_is_recovered_from_its_own_frames(space: MotionSpace, dataset: Dataset):
     """And nothing of the scene changes."""
     before = {name: value.clone() for name, value in space.scene.state_dict().items()}
-    found = fit(space, observe(dataset, "sit"))
+    found = fit_motion(space, observe(dataset, "sit"))
     assert distance(space, found.clip.positions, space.trained_positions[space.index("sit")]) < 0.01
     assert found.after.psnr > 45  # 8 bits
     assert found.best_training == "sit"
@@ -93,13 +93,13 @@ def test_a_fit_is_at_least_as_good_as_the_best_training_motion_in_its_place(plai
 
 
 def test_the_same_seed_gives_the_same_fit(space: MotionSpace, dataset: Dataset, plain: Fit):
-    again = fit(space, observe(dataset, "swing"))
+    again = fit_motion(space, observe(dataset, "swing"))
     assert torch.equal(plain.latent, again.latent)
     assert plain.curves == again.curves
 
 
 def test_rank_0_is_the_plain_fit(space: MotionSpace, dataset: Dataset, plain: Fit):
-    none = fit(space, observe(dataset, "swing"), adapt=True, rank=0)
+    none = fit_motion(space, observe(dataset, "swing"), adapt=True, rank=0)
     assert torch.equal(none.clip.positions, plain.clip.positions)
     assert none.change is None
     assert none.adapted(space) is None
@@ -109,7 +109,7 @@ def test_any_number_of_frames_will_do_and_they_span_the_whole_motion(space: Moti
     """Frames 0, 3 and 6 of 9 are at the times 0, 1/3 and 2/3, as those of a video of three frames are."""
     every = observe(dataset, "run")
     few = replace(every, images=every.images[::3], exist=every.exist[::3])
-    found = fit(space, few)
+    found = fit_motion(space, few)
     assert len(found.clip) == 3
     assert distance(space, found.clip.positions, space.trained_positions[space.index("run")][::3]) < 0.02
 
@@ -119,20 +119,20 @@ def test_any_number_of_frames_will_do_and_they_span_the_whole_motion(space: Moti
 
 def test_a_change_shows_what_no_latent_does(space: MotionSpace, dataset: Dataset, plain: Fit, adapted: Fit):
     held_out = [measure(space, dataset, found, dataset.test_views) for found in (plain, adapted)]
-    assert held_out[1]["after"]["psnr"] > held_out[0]["after"]["psnr"] + 2
-    assert held_out[1]["after"]["track_percent"] < 0.5 * held_out[1]["before"]["track_percent"]
-    assert held_out[0]["before"] == held_out[1]["before"]
-    best = held_out[0]["training_psnr"]
-    assert held_out[0]["before"]["psnr"] == pytest.approx(max(best.values()))
+    assert held_out[1].after["psnr"] > held_out[0].after["psnr"] + 2
+    assert held_out[1].after["track_percent"] < 0.5 * held_out[1].before["track_percent"]
+    assert held_out[0].before == held_out[1].before
+    best = held_out[0].training_psnr
+    assert held_out[0].before["psnr"] == pytest.approx(max(best.values()))
 
 
 def test_one_view_and_missing_frames_are_enough_to_see_that_it_swings(space: MotionSpace, dataset: Dataset):
     seen = observe(dataset, "swing", ["view_00"])
     seen.exist[4] = False
     seen.images[4] = 0
-    found = fit(space, seen, adapt=True)
+    found = fit_motion(space, seen, adapt=True)
     figures = measure(space, dataset, found, dataset.test_views)
-    assert figures["after"]["psnr"] > figures["before"]["psnr"] + 1
+    assert figures.after["psnr"] > figures.before["psnr"] + 1
 
 
 def test_a_change_of_full_rank_is_exact_and_lower_ones_are_worse(space: MotionSpace):
@@ -158,7 +158,7 @@ def test_signs_of_quaternions_do_not_matter(space: MotionSpace):
 
 def test_a_folded_change_is_exact_for_the_new_motion_and_nothing_for_the_others(space: MotionSpace, tmp_path: Path):
     change, poses = project(space, space.mu[1], space.times, stretched(space).transforms, 4)
-    more = fold(space, space.mu[1], change, {"name": "swing"})
+    more = fold(space, space.mu[1], change, a_motion("swing"))
     assert more.names == [*space.names, "swing"]
     found = more.motion(more.mu[-1:])[0]
     torch.testing.assert_close(found.translations, poses.translations, atol=1e-5, rtol=0)
@@ -171,7 +171,7 @@ def test_a_folded_change_is_exact_for_the_new_motion_and_nothing_for_the_others(
 
 def test_between_frames_a_folded_change_stays_between_its_neighbours(space: MotionSpace):
     change, _ = project(space, space.mu[1], space.times, stretched(space).transforms, 4)
-    more = fold(space, space.mu[1], change, {"name": "swing"})
+    more = fold(space, space.mu[1], change, a_motion("swing"))
     middle = space.times[:-1] + 0.5 / FRAMES
     added = raw_poses(more, more.mu[-1], middle) - raw_poses(space, space.mu[1], middle)
     known = torch.einsum("tr,rkc->tkc", change.times, change.basis)
@@ -186,7 +186,7 @@ def test_the_mlp_decoder_keeps_trajectories_only():
     change, poses = project(other, other.mu[0], other.times, target, FRAMES)
     torch.testing.assert_close(poses.translations, target.translations, atol=1e-5, rtol=0)
     clip = Clip("swing", other.scene.keypoints.detach(), poses, 8.0)
-    assert Fit(other.mu[0], clip, "walk", {}, {}, 0.0, 0, {}, change).adapted(other) is None
+    assert Fit(other.mu[0], clip, "walk", Seen(0.0, 0.0), Seen(0.0, 0.0), 0.0, 0, {}, change).adapted(other) is None
 
 
 # --- alignment --------------------------------------------------------------------------------------------------------
@@ -200,24 +200,23 @@ def test_cameras_seen_from_the_scene_show_the_moved_object(dataset: Dataset):
     points = 0.2 * torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
     moved = KNOWN.scale * points @ quat_to_matrix(KNOWN.quat).T + KNOWN.translation
 
-    def pixels(viewmats: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        projected = (x @ viewmats[:, :3, :3].mT + viewmats[:, None, :3, 3]) @ seen.Ks.mT
-        return projected[..., :2] / projected[..., 2:]
+    def pixels(cameras: Cameras, x: torch.Tensor) -> torch.Tensor:
+        return cameras.project(x)[..., :2]
 
-    expected = pixels(seen.viewmats, moved)
-    torch.testing.assert_close(pixels(KNOWN.viewmats(seen.viewmats), points), expected, atol=1e-3, rtol=0)
+    expected = pixels(seen.cameras, moved)
+    torch.testing.assert_close(pixels(KNOWN.cameras(seen.cameras), points), expected, atol=1e-3, rtol=0)
     turned = replace(dataset, views=tuple(KNOWN.view(view) for view in dataset.views))
-    torch.testing.assert_close(pixels(observe(turned, "walk").viewmats, points), expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(pixels(observe(turned, "walk").cameras, points), expected, atol=1e-3, rtol=0)
 
 
 def elsewhere(space: MotionSpace, dataset: Dataset) -> Observations:
     """The motion "wave" of an object that was moved by `KNOWN`."""
     seen = observe(dataset, "wave")
-    true = replace(seen, viewmats=KNOWN.viewmats(seen.viewmats))
+    true = replace(seen, cameras=KNOWN.cameras(seen.cameras))
     views = torch.arange(len(seen.views)).expand(FRAMES, -1)
     with torch.no_grad():
-        image, alpha = render(space.scene.carry(space.clips(["wave"])[0].transforms), true, views)
-    return replace(seen, images=torch.cat([image - 1 + alpha, alpha], -1))
+        picture = true.render(space.scene.carry(space.clips(["wave"])[0].transforms), views)
+    return replace(seen, images=torch.cat([picture.color, picture.alpha], -1))
 
 
 def test_alignment_recovers_a_known_shift_turn_and_size(space: MotionSpace, dataset: Dataset):
@@ -229,12 +228,13 @@ def test_alignment_recovers_a_known_shift_turn_and_size(space: MotionSpace, data
 
 def test_a_moved_object_is_fitted_in_the_scenes_own_frame(space: MotionSpace, dataset: Dataset):
     seen = elsewhere(space, dataset)
-    found = fit(space, seen, align=True)
+    found = fit_motion(space, seen, align=True)
     assert found.alignment is not None
     assert found.best_training == "wave"
     assert distance(space, found.clip.positions, space.trained_positions[space.index("wave")]) < 0.05
     assert found.after.psnr > 30
-    assert torch.equal(seen.viewmats, observe(dataset, "wave").viewmats)  # what was handed in is as it was
+    unchanged = observe(dataset, "wave").cameras.viewmats
+    assert torch.equal(seen.cameras.viewmats, unchanged)
 
 
 # --- what pictures say ------------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def test_smaller_pictures_are_renders_of_a_smaller_camera(space: MotionSpace, da
     assert small.size == (20, 20)
     views = torch.arange(3)[None]
     with torch.no_grad():
-        image, _ = render(space.scene.carry(space.clips(["walk"])[0].transforms[:1]), small, views)
+        image = small.render(space.scene.carry(space.clips(["walk"])[0].transforms[:1]), views).over()
     truth = small.rgba(torch.zeros(1, 3, dtype=torch.long), views)
     assert float((image - (truth[..., :3] + 1 - truth[..., 3:])).square().mean().sqrt()) < 0.03
 
@@ -264,7 +264,7 @@ def test_a_video_of_another_object_is_told(space: MotionSpace, dataset: Dataset)
     seen.images[:] = 0
     seen.images[:, :, :8, :8] = 255  # a white box in a corner
     for adapt in (False, True):  # a change bends the object into any shape, and is told all the same
-        (warning,) = fit(space, seen, adapt=adapt).warnings
+        (warning,) = fit_motion(space, seen, adapt=adapt).warnings
         assert "is this the object of the scene" in warning
 
 
@@ -297,7 +297,9 @@ def test_observations_that_show_nothing_or_do_not_fit_together_are_refused(datas
     with pytest.raises(DimoError, match="shows nothing"):
         replace(seen, images=torch.zeros_like(seen.images))
     with pytest.raises(DimoError, match="Observations are images"):
-        replace(seen, viewmats=seen.viewmats[:1])
+        replace(seen, cameras=seen.cameras[:1])
+    with pytest.raises(DimoError, match="Observations are images"):
+        replace(seen, cameras=seen.cameras.resized((20, 20)))
 
 
 def test_views_of_different_sizes_are_refused(dataset: Dataset):
@@ -308,7 +310,7 @@ def test_views_of_different_sizes_are_refused(dataset: Dataset):
 
 def test_a_negative_rank_is_refused(space: MotionSpace, dataset: Dataset):
     with pytest.raises(DimoError, match="rank of a change is -1"):
-        fit(space, observe(dataset, "walk"), adapt=True, rank=-1)
+        fit_motion(space, observe(dataset, "walk"), adapt=True, rank=-1)
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

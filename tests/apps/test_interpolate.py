@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from dimo_ns import cli
 from dimo_ns.apps import clips as clips_app
-from dimo_ns.apps.interpolate import blends, chosen, interpolate, joined, looped, smoothness, transition
+from dimo_ns.apps.interpolate import blends, chosen, joined, latent_path, looped, smoothness, transition
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.errors import DimoError
 from dimo_ns.space.file import FILE
@@ -44,14 +44,14 @@ def steps_of(translations: torch.Tensor) -> torch.Tensor:
 @given(st.integers(2, 4), st.integers(1, 7), st.booleans(), st.integers(0, 100))
 def test_a_path_goes_through_the_given_latents_bit_for_bit(count: int, steps: int, spherical: bool, seed: int):
     latents = 3 * torch.randn(count, DIM, generator=torch.Generator().manual_seed(seed))
-    path = interpolate(SPACE, latents, steps, spherical)
+    path = latent_path(SPACE, latents, steps, spherical)
     assert path.shape == ((count - 1) * steps + 1, DIM)
     assert torch.equal(path[::steps], latents)
 
 
 def test_a_straight_path_is_straight_and_even():
     a, b = SPACE.mu[:2]
-    path = interpolate(SPACE, SPACE.mu[:2], 4)
+    path = latent_path(SPACE, SPACE.mu[:2], 4)
     torch.testing.assert_close(path, torch.stack([a + share * (b - a) for share in (0, 0.25, 0.5, 0.75, 1)]))
 
 
@@ -59,7 +59,7 @@ def test_a_spherical_path_turns_evenly_and_its_length_changes_evenly():
     """From 2 e1 to 4 e2: by 30 degrees a step, lengths 2, 8/3, 10/3, 4."""
     ends = torch.zeros(2, DIM)
     ends[0, 0], ends[1, 1] = 2, 4
-    path = interpolate(SPACE, ends, 3, spherical=True)
+    path = latent_path(SPACE, ends, 3, spherical=True)
     torch.testing.assert_close(path.norm(dim=1), torch.tensor([2, 8 / 3, 10 / 3, 4]))
     angles = torch.rad2deg(torch.atan2(path[:, 1], path[:, 0]))
     torch.testing.assert_close(angles, torch.tensor([0.0, 30, 60, 90]))
@@ -69,7 +69,7 @@ def test_a_spherical_path_turns_evenly_and_its_length_changes_evenly():
 @pytest.mark.parametrize("scale", [-1.0, 0.0, 2.0, 1.0])
 def test_a_spherical_path_is_straight_where_there_is_no_one_great_circle(scale: float):
     ends = torch.stack([SPACE.mu[0], scale * SPACE.mu[0]])
-    torch.testing.assert_close(interpolate(SPACE, ends, 4, spherical=True), interpolate(SPACE, ends, 4))
+    torch.testing.assert_close(latent_path(SPACE, ends, 4, spherical=True), latent_path(SPACE, ends, 4))
 
 
 def test_smoothness_has_known_values(monkeypatch):
@@ -83,7 +83,7 @@ def test_smoothness_has_known_values(monkeypatch):
     assert (found.largest_step, found.acceleration, found.length) == pytest.approx((1.5, 1.0, 1.0))
     path[:, 0] = torch.tensor([0.0, 2.0, 1.0])  # there and half back
     assert smoothness(SPACE, path).length == pytest.approx(3.0)
-    even = smoothness(SPACE, interpolate(SPACE, path[:2], 5))
+    even = smoothness(SPACE, latent_path(SPACE, path[:2], 5))
     assert (even.largest_step, even.acceleration, even.length) == pytest.approx((1.0, 0.0, 1.0), abs=1e-5)
 
 
@@ -161,7 +161,7 @@ def test_a_single_frame_loops():
 
 
 def test_blends_are_named_after_what_they_lie_between():
-    path = interpolate(SPACE, SPACE.latents("walk", "run", "walk"), 2)
+    path = latent_path(SPACE, SPACE.latents("walk", "run", "walk"), 2)
     clips, about = blends(SPACE, path, ["walk", "run", "walk"])
     assert [clip.name for clip in clips] == ["0_walk", "1_walk-run_1of2", "2_run", "3_run-walk_1of2", "4_walk"]
     assert about["1_walk-run_1of2"] == {"motions": ["walk", "run"], "share": 0.5}
@@ -171,10 +171,10 @@ def test_blends_are_named_after_what_they_lie_between():
 @pytest.mark.parametrize(
     ("call", "complaint"),
     [
-        (lambda: interpolate(SPACE, SPACE.mu[:1], 5), "at least two"),
-        (lambda: interpolate(SPACE, SPACE.mu[:2], 0), "at least 1"),
-        (lambda: interpolate(SPACE, torch.zeros(2, DIM + 1), 5), "expected"),
-        (lambda: interpolate(SPACE, torch.full((2, DIM), torch.nan), 5), "not finite"),
+        (lambda: latent_path(SPACE, SPACE.mu[:1], 5), "at least two"),
+        (lambda: latent_path(SPACE, SPACE.mu[:2], 0), "at least 1"),
+        (lambda: latent_path(SPACE, torch.zeros(2, DIM + 1), 5), "expected"),
+        (lambda: latent_path(SPACE, torch.full((2, DIM), torch.nan), 5), "not finite"),
         (lambda: transition(SPACE, SPACE.mu[:1]), "at least two"),
         (lambda: transition(SPACE, SPACE.mu[:3], 3), "at least 4"),
         (lambda: smoothness(SPACE, SPACE.mu[:1]), "at least two"),

@@ -18,11 +18,11 @@ from dimo_ns.apps import language
 from dimo_ns.apps.language import (
     Paraphrases,
     Projector,
-    evaluate,
     fit_projector,
     language_figures,
     load_encoder,
     load_projector,
+    measure_projector,
     read_paraphrases,
     save_projector,
 )
@@ -355,7 +355,7 @@ def test_figures_count_the_texts_that_find_their_motion(space: MotionSpace):
         name: Paraphrases(entry.train, entry.held_out + extra.get(name, ())) for name, entry in PARAPHRASES.items()
     }
     projector = fit_projector(space, paraphrases, WordCounter())
-    found = evaluate(projector, paraphrases)
+    found = measure_projector(projector, paraphrases)
     assert found["texts"] == 8
     assert found["warned"] == 1 / 8
     soup = (projector.latent(["recipe for soup"]) - space.mu).norm(dim=1)
@@ -368,16 +368,16 @@ def test_figures_count_the_texts_that_find_their_motion(space: MotionSpace):
 
 
 def test_mixtures_of_clear_words_land_between_in_latents_and_in_motion(projector: Projector):
-    found = evaluate(projector, PARAPHRASES)
+    found = measure_projector(projector, PARAPHRASES)
     assert (found["mixtures"], found["mixtures_in_motion"]) == (1, 1)
     assert found["norm"] == pytest.approx(1, abs=1e-4)
 
 
 def test_figures_want_texts_that_were_held_out(projector: Projector):
     with pytest.raises(DimoError, match="No paraphrase was held out"):
-        evaluate(projector, {"walk": Paraphrases(("stroll",))})
+        measure_projector(projector, {"walk": Paraphrases(("stroll",))})
     with pytest.raises(DimoError, match="'Walk' of 'walk' is held out and known"):
-        evaluate(projector, {"walk": Paraphrases(("stroll",), ("Walk",))})
+        measure_projector(projector, {"walk": Paraphrases(("stroll",), ("Walk",))})
 
 
 # --- the command line -----------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from matplotlib.patches import Ellipse
 
 from dimo_ns.core.latent_axes import LatentMap
 from dimo_ns.core.latents import MotionLatents
-from dimo_ns.draw import latent_map, plotting
+from dimo_ns.draw import plotting
+from dimo_ns.draw.latent_map import draw_latent_map
 
 
 def test_motions_stand_at_their_places_in_ellipses_of_a_standard_deviation(
@@ -21,7 +22,7 @@ def test_motions_stand_at_their_places_in_ellipses_of_a_standard_deviation(
     with torch.no_grad():
         latents.mu.copy_(torch.randn(4, 6, generator=torch.Generator().manual_seed(0)))
         latents.logvar.fill_(-2.0)
-    latent_map.latent_map(latents, list("abcd"), tmp_path / "map.png")
+    draw_latent_map(latents, list("abcd"), tmp_path / "map.png")
     (axes,) = figures[0].axes
     dots = np.array([line.get_xydata()[0] for line in axes.lines if len(line.get_xydata()) == 1])
     np.testing.assert_allclose(dots, LatentMap.of(latents).coordinates(latents.mu.detach()), atol=1e-5)

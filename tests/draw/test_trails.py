@@ -103,7 +103,7 @@ def test_neighbours_have_similar_colours_and_opposite_sides_different_ones():
 def test_faded_is_closer_to_the_background():
     image = np.uint8([[[255, 0, 100]]])
     np.testing.assert_allclose(trails.fade(image)[0, 0], 255 - (255 - image[0, 0].astype(float)) * trails.FADED, atol=1)
-    assert (trails.fade(image, (0, 0, 0)) <= image).all()
+    assert (trails.fade(image, (0.0, 0.0, 0.0)) <= image).all()
 
 
 def test_key_points_behind_the_surface_are_hidden():

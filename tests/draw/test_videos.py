@@ -16,6 +16,6 @@ def test_times_play_a_motion_from_its_first_frame_to_its_last():
 
 
 def test_videos_are_even_h264(tmp_path: Path):
-    path = write_video(tmp_path / "v.mp4", np.full((5, 31, 48, 3), 255, np.uint8), 24)
+    path = write_video(tmp_path / "v.mp4", np.full((5, 31, 48, 3), 255, np.uint8), 24.0)
     assert iio.imread(path, plugin="pyav").shape == (5, 30, 48, 3)
     assert iio.immeta(path, plugin="pyav")["codec"] == "h264"

@@ -65,20 +65,9 @@ def test_what_is_read_poses_bit_for_bit_like_what_was_written(kind: str, tmp_pat
     assert sorted(p.name for p in tmp_path.iterdir()) == ["scene.json", FILE]  # nothing half-written is left
 
 
-def test_a_scene_that_is_loaded_is_posed_by_the_fused_kernel_whoever_else_was_imported(tmp_path: Path):
+def test_a_scene_that_is_loaded_is_posed_by_the_fused_kernel_as_in_a_space(tmp_path: Path):
     path = save_scene(some_scene(), INFO | {"frames": 8, "fps": 8.0}, tmp_path / FILE)
     assert load_scene(path)[0].blend is MotionSpace.open(path).scene.blend is fused_blend
-    code = f"""
-from pathlib import Path
-import sys
-from dimo_ns.space.file import load_scene
-scene, _ = load_scene(Path({str(path)!r}))
-print("numba" in sys.modules)
-scene.pose(scene.latents.mu[:1], scene.latents.mu.new_zeros(1))
-print("dimo_ns.rasterize.cpu.skinning" in sys.modules)
-"""
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert loaded.split() == ["False", "True"]  # numba, which takes long to import, is when it is needed
 
 
 def test_neighbours_are_those_that_the_scene_had(tmp_path: Path):

@@ -54,6 +54,18 @@ def test_distance_is_the_mean_shift_as_a_share_of_the_diameter(space: MotionSpac
     assert space.distances(a, a).diagonal().tolist() == [0.0] * len(NAMES)
 
 
+def test_what_was_worked_out_is_kept_until_it_is_told_to_forget():
+    space = some_space()
+    before, diameter = space.trained_positions, space.diameter
+    with torch.no_grad():
+        space.scene.keypoints *= 2
+    assert space.trained_positions is before
+    space.forget()
+    assert space.diameter == pytest.approx(2 * diameter)
+    assert torch.equal(space.trained_positions, space.positions(space.mu))
+    assert not torch.equal(space.trained_positions, before)
+
+
 def test_it_opens_from_the_file_and_from_its_folder(space: MotionSpace, tmp_path: Path):
     path = space.save(tmp_path / FILE)
     for place in (path, tmp_path, str(path)):

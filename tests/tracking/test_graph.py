@@ -47,3 +47,16 @@ def test_the_key_points_get_a_gradient_of_the_energy_alone():
     (grad,) = torch.autograd.grad(KeypointGraph(PATH).arap(points, moved).sum(), points)
     assert grad[2].abs().sum() > 0
     assert grad[0].abs().sum() == 0  # no edge of it has changed
+
+
+def test_smoothing_changes_gradients_alone():
+    graph, strength = KeypointGraph(nearest_neighbours(torch.randn(25, 3), 4)), 2.0
+    translations, quats = torch.randn(3, 25, 3, requires_grad=True), 2 * torch.randn(3, 25, 4)
+    moved = graph.smoothed(translations, quats, strength)
+    assert torch.equal(moved.translations, translations)
+    assert torch.equal(moved.quats, torch.nn.functional.normalize(quats, dim=-1))
+
+    pull = torch.randn(3, 25, 3)
+    (moved.translations * pull).sum().backward()
+    kernel = graph.kernel(strength)
+    torch.testing.assert_close(translations.grad, (kernel @ kernel.T) @ pull)

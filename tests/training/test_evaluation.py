@@ -20,7 +20,7 @@ def test_a_model_is_perfect_on_its_own_renders(tmp_path: Path):
     model, _ = open_set(write_set(tmp_path / "first", lambda m, v, f: flat(9), frames=3))
 
     def photograph(motion, view, frame):
-        image, alpha = next(render_views(posed(model, MOTIONS.index(motion), frame), [view]))
+        image, alpha = render_views(posed(model, MOTIONS.index(motion), frame), [view])[0]
         straight = (image - (1 - alpha)) / alpha.clamp(min=1e-6)
         return (torch.cat([straight, alpha], -1).clamp(0, 1) * 255).round().byte().numpy()
 

@@ -69,7 +69,8 @@ class Picture:
 class Served:
     """The command, in a thread of this process so that it can be asked."""
 
-    viewer: Viewer
+    viewer: Any
+    """nerfstudio's."""
     wrong: list[str]
     """What went wrong in its threads."""
 
@@ -83,6 +84,11 @@ class Served:
         machines = list(self.viewer.render_statemachines.values())
         return getattr(machines[0], "sent", None) if machines else None
 
+    def sends_another(self, than: Picture | None) -> bool:
+        """Whether a browser was sent a later picture than this one, in full."""
+        picture = self.picture
+        return picture is not None and picture is not than and picture.full
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -93,7 +99,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(run: Path) -> Iterator[Served]:
     """`ns-viewer`; in the end, nothing has gone wrong in it."""
-    served, there, over = Served(None, []), threading.Event(), threading.Event()  # type: ignore[arg-type]
+    served, there, over = Served(None, []), threading.Event(), threading.Event()
     render, send = RenderStateMachine._render_img, RenderStateMachine._send_output_to_viewer
 
     def opened(*args: Any, **options: Any) -> Viewer:
@@ -101,14 +107,15 @@ def served(run: Path) -> Iterator[Served]:
         there.set()
         return served.viewer
 
-    def rendered(machine: Any, *args: Any) -> Any:
+    def rendered(machine: Any, camera: Any) -> Any:
         machine.begun = served.state.version, served.viewer.control_panel.time
-        return render(machine, *args)
+        return render(machine, camera)
 
     def sent(machine: Any, outputs: dict[str, torch.Tensor], **options: Any) -> None:
         send(machine, outputs, **options)
         image = outputs[served.viewer.control_panel.output_render].cpu().numpy()
-        machine.sent = Picture(*machine.begun, machine.state == "high", image)
+        version, time = machine.begun
+        machine.sent = Picture(version, time, machine.state == "high", image)
 
     def command() -> None:
         try:
@@ -271,11 +278,11 @@ def test_a_camera_path_is_made_of_key_frames(page: Page, served: Served, monkeyp
         page.mouse.down()
         page.mouse.move(x + 60, 320, steps=5)
         page.mouse.up()
-        until(lambda before=before: served.picture is not before and served.picture.full, page)
+        until(lambda before=before: served.sends_another(before), page)
     control(page, "Preview frame").wait_for()
     before = served.picture
     page.get_by_role("button", name="Preview Render").click()
-    until(lambda: served.picture is not before and served.picture.full, page)
+    until(lambda: served.sends_another(before), page)
     plain = pixels(page)
     drag(page, "Preview frame", 0.5)
     until(lambda: changed(plain, pixels(page)) > STILL, page)

@@ -13,7 +13,8 @@ from dimo_ns.metrics.perceptual import MISSING, Lpips
 from dimo_ns.metrics.pretrained import ClipSimilarity, VideoFeatures
 from dimo_ns.space.motion_space import MotionSpace
 
-Say = Callable[[str], None]
+Say = Callable[[str], object]
+"""Told what is measured next."""
 
 
 def evaluate_space(
@@ -23,7 +24,7 @@ def evaluate_space(
     paraphrases: Mapping[str, Paraphrases] | None = None,
     clip: ClipSimilarity | None = None,
     video: VideoFeatures | None = None,
-    say: Say = print,
+    say: Say = lambda text: None,
 ) -> dict[str, Any]:
     """All figures of a space, measured on its dataset (docs/space.md says what each means); those in words, of CLIP and
     of VideoMAE only if these are given. Raises DimoError if no motion of the space is in the dataset."""

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from dimo_ns.apps.evaluate.protocol import Protocol
-from dimo_ns.apps.fit import fit, observe
-from dimo_ns.apps.interpolate import interpolate, smoothness
-from dimo_ns.apps.sample import Samples, quality, sample
+from dimo_ns.apps.fit import fit_motion, observe
+from dimo_ns.apps.interpolate import latent_path, smoothness
+from dimo_ns.apps.sample import Samples, draw_samples, quality
 from dimo_ns.core.types import Gaussians
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.metrics.images import means
@@ -66,7 +66,7 @@ def held_out_motion(space: MotionSpace, dataset: Dataset, motion: str, protocol:
         seen = observe(dataset, motion, views)
         for kind, adapt in (("latent", False), ("adapted", True)):
             if not adapt or protocol.adapt_rank:
-                result = fit(space, seen, adapt, protocol.adapt_rank, seed=protocol.seed)
+                result = fit_motion(space, seen, adapt, protocol.adapt_rank, seed=protocol.seed)
                 figures = clip_figures(space, dataset, motion, result.clip)
                 found[kind + suffix] = figures | {"overlap": result.after.overlap, "seconds": result.seconds}
     return found
@@ -90,7 +90,7 @@ def samples(space: MotionSpace, dataset: Dataset, protocol: Protocol) -> dict[st
     """What samples of the fitted density are worth (apps.sample.quality), how far their strain is from that of the
     training motions, and how well they cover the held-out motions."""
     start = time.perf_counter()
-    drawn = sample(space, protocol.samples, protocol.seed, protocol.temperature)
+    drawn = draw_samples(space, protocol.samples, protocol.seed, protocol.temperature)
     seconds = time.perf_counter() - start
     strain = drawn.strain
     truth, held_out = Truth.read(dataset), [m.name for m in dataset.held_out_motions if m.name not in space.names]
@@ -119,7 +119,7 @@ def matching(space: MotionSpace, truth: Truth, motion: str, drawn: Samples) -> d
 def interpolation(space: MotionSpace, steps: int) -> dict[str, Any]:
     """How even straight paths between every two training motions are: see apps.interpolate.Smoothness."""
     pairs = {
-        f"{a} - {b}": asdict(smoothness(space, interpolate(space, space.latents(a, b), steps)))
+        f"{a} - {b}": asdict(smoothness(space, latent_path(space, space.latents(a, b), steps)))
         for a, b in combinations(space.names, 2)
     }
     worst = {name: max(pair[name] for pair in pairs.values()) for name in next(iter(pairs.values()))}

@@ -12,24 +12,22 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dimo_ns.apps.fit.latent import FULL, MIDDLE, SMALL, Say
-from dimo_ns.apps.fit.observations import BATCH, Observations, image_loss, render, spread
+from dimo_ns.apps.fit.observations import BATCH, FULL, MIDDLE, SMALL, Observations, Say, spread
 from dimo_ns.core import losses
 from dimo_ns.core.cameras import orbit
 from dimo_ns.core.geometry import quat_to_matrix
 from dimo_ns.core.types import RigidTransforms
-from dimo_ns.rasterize.render import render as render_cameras
+from dimo_ns.rasterize.render import render
 from dimo_ns.space.motion_space import MotionSpace
 from dimo_ns.tracking.frame_adam import FrameAdam
-from dimo_ns.tracking.graph import DiffuseGradient, connect, diffusion
+from dimo_ns.tracking.graph import KeypointGraph, connect
+from dimo_ns.tracking.schedule import ACCELERATION, REFINE_SMOOTHING, TRACK_SMOOTHING, around, level, log_linear
 from dimo_ns.tracking.tree import THUMBNAIL, frame_distances, silhouette_centres, spanning_tree, triangulate
 
 NEIGHBOURS = 8
 MAX_POSES, GALLERY_VIEWS = 512, 4
 FAR_POSE = 1.3
 """A training pose is taken if it looks so many times nearer than the next frame: chains of frames are continuous."""
-SMOOTHING = (50.0, 12.0, 3.0, 0.7)
-REFINE_SMOOTHING, ACCELERATION = 0.5, 0.005
 TRACK_RATE, REFINE_RATE, TURN = (0.02, 0.006), (2e-3, 2e-4), 3.0
 """Learning rates of translations; of quaternions `TURN` times as much."""
 TRACK_STEPS, TRACK_STEPS_FEW, REFINE_STEPS = 40, 100, 200
@@ -38,16 +36,16 @@ RIGID, RIGID_LEAST = 4.0, 0.05
 
 
 @torch.no_grad()
-def key_point_graph(space: MotionSpace) -> Int[Tensor, "k j"]:
-    """Neighbours of the key points that can be reached through the object at rest."""
+def keypoint_graph(space: MotionSpace) -> KeypointGraph:
+    """Connects key points that can be reached through the object at rest."""
     scene = space.scene
     azimuths, elevations = (
         angles.flatten() for angles in torch.meshgrid(torch.arange(12.0) * 30, torch.tensor([0.0, 30.0]), indexing="xy")
     )
     cameras = orbit(azimuths, elevations, (256, 256)).to(space.device)
-    alpha = render_cameras(scene.gaussians(), cameras).alpha
+    alpha = render(scene.gaussians(), cameras).alpha
     count = min(NEIGHBOURS, len(scene.keypoints) - 1)
-    return connect(scene.keypoints.detach(), alpha[..., 0], cameras.viewmats, cameras.Ks, count)
+    return KeypointGraph(connect(scene.keypoints.detach(), alpha[..., 0], cameras.viewmats, cameras.Ks, count))
 
 
 class Tracker:
@@ -55,10 +53,9 @@ class Tracker:
 
     def __init__(self, space: MotionSpace, seen: Observations, seed: int):
         self.space, self.seen, self.rng = space, seen, np.random.default_rng(seed)
-        self.edges = key_point_graph(space)
+        self.graph = keypoint_graph(space)
         self.rest = space.scene.keypoints.detach()
-        self.unit = (self.rest[self.edges] - self.rest[:, None]).square().sum(-1).mean().clamp(min=1e-8)
-        self.kernels = {s: diffusion(self.edges, s) for s in (*SMOOTHING, REFINE_SMOOTHING)}
+        self.unit = self.graph.edge_length_squared(self.rest)
         count = len(seen.images)
         poses = RigidTransforms.identity(1, count, len(self.rest), device=space.device)
         self.translations = poses.translations.requires_grad_()
@@ -72,7 +69,7 @@ class Tracker:
     def local_edges(self, translations: Tensor, quats: Tensor) -> Float[Tensor, "b k j 3"]:
         """Edges of poses as each key point sees them: what a rigid motion of its surroundings keeps."""
         places = self.rest + translations
-        edges = places[:, self.edges] - places[:, :, None]
+        edges = places[:, self.graph.edges] - places[:, :, None]
         return torch.einsum("bkca,bkjc->bkja", quat_to_matrix(F.normalize(quats, dim=-1)), edges)
 
     def result(self) -> RigidTransforms:
@@ -90,8 +87,8 @@ class Tracker:
         views = torch.arange(len(small.views), device=z.device)
         thumbnails = []
         for rows in torch.arange(len(poses.quats), device=z.device).split(BATCH):
-            image, alpha = render(self.space.scene.carry(poses[rows]), small, views.expand(len(rows), -1))
-            thumbnails.append(torch.cat([image - 1 + alpha, alpha], -1))
+            picture = small.render(self.space.scene.carry(poses[rows]), views.expand(len(rows), -1))
+            thumbnails.append(torch.cat([picture.color, picture.alpha], -1))
         frames = torch.arange(len(small.images), device=z.device)
         rgba = torch.cat([*thumbnails, small.rgba(frames[:, None], views.expand(len(frames), -1))])
         there = torch.cat([torch.ones(len(poses.quats), len(views), device=z.device), small.exist.float()])
@@ -103,16 +100,16 @@ class Tracker:
         graph[0, 1:] = graph[1:, 0] = FAR_POSE * to_pose
         tree = spanning_tree(graph)
         parents = torch.where(tree.parents[1:] == 0, -1 - pose.cpu(), tree.parents[1:] - 1)
-        centres = triangulate(silhouette_centres(rgba[..., 3]), small.viewmats, small.Ks, there)
+        centres = triangulate(silhouette_centres(rgba[..., 3]), small.cameras.viewmats, small.cameras.Ks, there)
         return poses, parents, tree.depths[1:], centres[:count], centres[count:]
 
     def track(self, z: Float[Tensor, " d"], say: Say) -> None:
         """All frames, level by level of the tree."""
         poses, parents, depths, pose_centres, centres = self.start(z)
         local = self.local_edges(poses.translations, poses.quats)
-        middle, levels = self.seen.at(MIDDLE), int(depths.max())
-        for level in range(1, levels + 1):
-            frames = (depths == level).nonzero()[:, 0]
+        middle, deepest = self.seen.at(MIDDLE), int(depths.max())
+        for depth in range(1, deepest + 1):
+            frames = (depths == depth).nonzero()[:, 0]
             with torch.no_grad():
                 for frame in frames.tolist():
                     parent = int(parents[frame])
@@ -127,14 +124,14 @@ class Tracker:
             seen = frames[self.seen.exist[frames.to(self.seen.device)].any(1).cpu()]
             for part in seen.split(BATCH):
                 self._follow(middle, part.to(self.space.device))
-            say("following the motion", level / levels)
+            say("following the motion", depth / deepest)
 
     def _follow(self, seen: Observations, frames: Int[Tensor, " f"]) -> None:
         optimizer = self._optimizer()
         steps = TRACK_STEPS_FEW if self.few else TRACK_STEPS
         for step in range(steps):
             self._rate(optimizer, TRACK_RATE, step / steps)
-            smoothing = SMOOTHING[step * len(SMOOTHING) // steps]
+            smoothing = level(TRACK_SMOOTHING, step / steps)
             views = seen.draw(self.rng, frames, min(5, len(seen.views)))
             self._step(optimizer, seen, frames, views, smoothing)
 
@@ -154,7 +151,7 @@ class Tracker:
 
     @staticmethod
     def _rate(optimizer: FrameAdam, rate: tuple[float, float], fraction: float) -> None:
-        lr = rate[0] * (rate[1] / rate[0]) ** fraction
+        lr = log_linear(rate, fraction)
         optimizer.param_groups[0]["lr"], optimizer.param_groups[1]["lr"] = lr, TURN * lr
 
     def _step(
@@ -166,16 +163,12 @@ class Tracker:
         smoothing: float,
         acceleration: float = 0.0,
     ) -> None:
-        kernel = self.kernels[smoothing]
-        translations = DiffuseGradient.apply(self.translations[0, frames], kernel)
-        quats = F.normalize(DiffuseGradient.apply(self.quats[0, frames], kernel), dim=-1)
-        image, alpha = render(self.space.scene.carry(RigidTransforms(translations, quats)), seen, views)
-        loss = image_loss(image, alpha, seen.rgba(frames[:, None], views))
-        bent = (self.local_edges(translations, quats) - self.shapes[frames]).square().sum(-1) / self.unit
+        moved = self.graph.smoothed(self.translations[0, frames], self.quats[0, frames], smoothing)
+        loss = seen.loss(self.space.scene.carry(moved), frames, views)
+        bent = (self.local_edges(moved.translations, moved.quats) - self.shapes[frames]).square().sum(-1) / self.unit
         loss = loss + self.rigid * losses.charbonnier(bent, 1.0 if self.few else 0.1).mean()
         if acceleration and len(seen.images) > 2:
-            middle = frames.clamp(1, len(seen.images) - 2)
-            window = torch.stack([self.translations[0, middle + k] for k in (-1, 0, 1)], 1)
+            window = self.translations[0, around(frames, len(seen.images))]
             loss = loss + acceleration * losses.acceleration(window).mean() / self.unit
         optimizer.zero_grad()
         loss.backward()

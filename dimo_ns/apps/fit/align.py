@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from dimo_ns.apps.fit.latent import MIDDLE, SMALL, Say
-from dimo_ns.apps.fit.observations import Observations, image_loss, render, spread
+from dimo_ns.apps.fit.observations import MIDDLE, SMALL, Observations, Say, spread
+from dimo_ns.core.cameras import Cameras
 from dimo_ns.core.geometry import quat_multiply, quat_to_matrix
 from dimo_ns.core.types import Gaussians
 from dimo_ns.data.dataset import View
 from dimo_ns.space.motion_space import MotionSpace
+from dimo_ns.tracking.schedule import log_linear
 from dimo_ns.tracking.tree import silhouette_centres, triangulate
 
 TURNS, POSES, STARTS = 12, 8, 3
@@ -32,12 +33,13 @@ class Similarity:
     quat: Float[Tensor, "4"]
     translation: Float[Tensor, "3"]
 
-    def viewmats(self, viewmats: Float[Tensor, "v 4 4"]) -> Float[Tensor, "v 4 4"]:
-        """Cameras of the video as seen from the scene; the pictures stay the same."""
-        rotations, found = viewmats[:, :3, :3], viewmats.clone()
-        found[:, :3, :3] = rotations @ quat_to_matrix(self.quat)
-        found[:, :3, 3] = (rotations @ self.translation + viewmats[:, :3, 3]) / self.scale
-        return found
+    def cameras(self, cameras: Cameras) -> Cameras:
+        """Cameras [v] of the video as seen from the scene; the pictures stay the same."""
+        viewmats = cameras.viewmats.clone()
+        rotations = cameras.viewmats[:, :3, :3]
+        viewmats[:, :3, :3] = rotations @ quat_to_matrix(self.quat)
+        viewmats[:, :3, 3] = (rotations @ self.translation + cameras.viewmats[:, :3, 3]) / self.scale
+        return replace(cameras, viewmats=viewmats)
 
     def view(self, view: View) -> View:
         """The same for a camera of a dataset."""
@@ -59,15 +61,7 @@ def moved(posed: Gaussians, scale: Tensor, quats: Float[Tensor, "b 4"], translat
 def align(space: MotionSpace, seen: Observations, say: Say) -> Similarity:
     """The similarity that brings the scene onto the first frame that was seen."""
     first = int(seen.seen[0])
-    views = seen.exist[first].nonzero()[:, 0]
-    only = replace(
-        seen,
-        images=seen.images[first : first + 1, views],
-        exist=seen.exist[first : first + 1, views],
-        viewmats=seen.viewmats[views],
-        Ks=seen.Ks[views],
-        views=tuple(seen.views[i] for i in views.tolist()),
-    )
+    only = seen.of(seen.exist[first].nonzero()[:, 0], slice(first, first + 1))
     say("aligning", 0.0)
     z = space.mu[spread(len(space.mu), POSES).to(space.device)]
     with torch.no_grad():
@@ -88,11 +82,12 @@ def one(posed: Gaussians, row: int) -> Gaussians:
 @torch.no_grad()
 def _starts(posed: Gaussians, seen: Observations) -> list[tuple[int, Similarity]]:
     """The best few of all poses and turns: which pose, and its rough similarity."""
-    device, views = seen.device, torch.arange(len(seen.views), device=seen.device)
-    rgba = seen.rgba(torch.zeros_like(views), views)[None]
-    weights = torch.ones(1, len(views), device=device)
-    centre = triangulate(silhouette_centres(rgba[..., 3]), seen.viewmats, seen.Ks, weights)[0]
-    area = rgba[..., 3].sum((2, 3))
+    device, cameras = seen.device, seen.cameras
+    frame, views = torch.zeros(1, dtype=torch.long, device=device), torch.arange(len(cameras), device=device)[None]
+    masks = seen.rgba(frame[:, None], views)[..., 3]
+    weights = torch.ones(1, len(cameras), device=device)
+    centre = triangulate(silhouette_centres(masks), cameras.viewmats, cameras.Ks, weights)[0]
+    area = masks.sum((2, 3))
     half = torch.arange(TURNS, device=device) * (torch.pi / TURNS)
     quats = F.pad(half.cos()[:, None], (0, 3)) + F.pad(half.sin()[:, None], (3, 0))
     tried: list[tuple[float, int, Similarity]] = []
@@ -102,12 +97,12 @@ def _starts(posed: Gaussians, seen: Observations) -> list[tuple[int, Similarity]
             scale = torch.ones((), device=device)
             for _ in range(2):  # the second time at the size that the first one found
                 shift = centre - scale * quat_to_matrix(turn) @ middle
-                image, alpha = render(moved(one(posed, row), scale, turn[None], shift[None]), seen, views[None])
+                alpha = seen.render(moved(one(posed, row), scale, turn[None], shift[None]), views).alpha
                 ratio = (area / alpha.sum((2, 3, 4)).clamp(min=1)).sqrt().mean()
                 scale = scale * ratio.clamp(0.2, 5.0)
             shift = centre - scale * quat_to_matrix(turn) @ middle
-            image, alpha = render(moved(one(posed, row), scale, turn[None], shift[None]), seen, views[None])
-            tried.append((float(image_loss(image, alpha, rgba)), row, Similarity(float(scale), turn, shift)))
+            loss = seen.loss(moved(one(posed, row), scale, turn[None], shift[None]), frame, views)
+            tried.append((float(loss), row, Similarity(float(scale), turn, shift)))
     tried.sort(key=lambda entry: entry[0])
     return [(row, start) for _, row, start in tried[:STARTS]]
 
@@ -116,13 +111,13 @@ def _improve(posed: Gaussians, start: Similarity, seen: Observations, say: Say) 
     log_scale = torch.tensor(start.scale, device=seen.device).log().requires_grad_()
     quat, shift = start.quat.clone().requires_grad_(), start.translation.clone().requires_grad_()
     optimizer = torch.optim.Adam([log_scale, quat, shift])
-    views = torch.arange(len(seen.views), device=seen.device)
-    rgba = seen.rgba(torch.zeros_like(views), views)[None]
+    frame = torch.zeros(1, dtype=torch.long, device=seen.device)
+    views = torch.arange(len(seen.views), device=seen.device)[None]
     loss = torch.zeros(())
     for step in range(STEPS):
-        optimizer.param_groups[0]["lr"] = RATE[0] * (RATE[1] / RATE[0]) ** (step / STEPS)
+        optimizer.param_groups[0]["lr"] = log_linear(RATE, step / STEPS)
         unit = F.normalize(quat, dim=0)
-        loss = image_loss(*render(moved(posed, log_scale.exp(), unit[None], shift[None]), seen, views[None]), rgba)
+        loss = seen.loss(moved(posed, log_scale.exp(), unit[None], shift[None]), frame, views)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

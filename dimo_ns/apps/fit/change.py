@@ -21,7 +21,7 @@ from dimo_ns.data.dataset import Motion
 from dimo_ns.space.motion_space import MotionSpace
 
 GATE_LOGVAR = -12.0
-"""Of the latent number that tells a fitted motion from all others."""
+"""Log variance of the latent number that tells a fitted motion from all others."""
 
 
 @dataclass(eq=False)

@@ -13,8 +13,9 @@ from dimo_ns.apps.fit.adapt import Tracker
 from dimo_ns.apps.fit.align import Similarity
 from dimo_ns.apps.fit.align import align as find_similarity
 from dimo_ns.apps.fit.change import Change, fold, project
-from dimo_ns.apps.fit.latent import FULL, MIDDLE, Say, fit_latent, observed, scores
-from dimo_ns.apps.fit.observations import Observations
+from dimo_ns.apps.fit.latent import fit_latent
+from dimo_ns.apps.fit.observations import FULL, MIDDLE, Observations, Say
+from dimo_ns.apps.fit.scores import Seen, compare_seen, scores
 from dimo_ns.core.decoder import LowRankDecoder
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Dataset, Motion, View
@@ -26,16 +27,6 @@ from dimo_ns.space.motion_space import Clip, MotionSpace
 LEAST_OVERLAP = 0.5
 """How much silhouettes must overlap under the latent alone for a fit to be believed: a change bends the object into any
 shape."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """How well the views that a fit was made from are shown."""
-
-    psnr: float
-    """Mean over the pictures, in dB."""
-    overlap: float
-    """Intersection over union of the silhouettes, mean over the pictures."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +104,7 @@ class Fit:
         return fold(space, self.latent, self.change, added)
 
 
-def fit(
+def fit_motion(
     space: MotionSpace,
     observations: Observations,
     adapt: bool = False,
@@ -136,7 +127,7 @@ def fit(
         similarity = find_similarity(space, observations, say) if align else None
         seen = observations
         if similarity is not None:
-            seen = replace(seen, viewmats=similarity.viewmats(seen.viewmats))
+            seen = replace(seen, cameras=similarity.cameras(seen.cameras))
         best = int(scores(space, space.mu, seen.at(MIDDLE).some_views(4)).argmax())
         latent, curves = fit_latent(space, seen, seed, say)
         plain, change = space.motion(latent[None], seen.times)[0], None
@@ -154,9 +145,9 @@ def fit(
     latents = latent.expand(len(seen.times), -1) if change is None else None
     clip = Clip(seen.motion, space.scene.keypoints.detach(), transforms, seen.fps, latents, seen.loop)
     full = seen.at(FULL)
-    before = _seen_figures(space, space.motion(space.mu[best : best + 1], seen.times)[0], full)
-    after = _seen_figures(space, transforms, full)
-    overlap = after.overlap if change is None else _seen_figures(space, plain, full).overlap
+    before = compare_seen(space, space.motion(space.mu[best : best + 1], seen.times)[0], full)
+    after = compare_seen(space, transforms, full)
+    overlap = after.overlap if change is None else compare_seen(space, plain, full).overlap
     result = Fit(
         latent, clip, space.names[best], before, after, time.perf_counter() - start, seed, curves, change, similarity
     )
@@ -166,11 +157,6 @@ def fit(
             f"has {after.psnr:.1f} dB; is this the object of the scene? Try --align if it stands elsewhere."
         )
     return result
-
-
-def _seen_figures(space: MotionSpace, transforms: RigidTransforms, seen: Observations) -> Seen:
-    decibels, overlap = observed(space, transforms, seen)
-    return Seen(float(decibels), float(overlap))
 
 
 # --- against what was not seen ----------------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
-"""What was seen of a motion: its frames in some views, with their cameras; and renders to compare them with.
+"""What was seen of a motion: its frames in some views, with their cameras, and how far renders are from them.
 
 Pictures are rendered smaller than they were taken with a blur that is smaller too: 0.3 pixels of the full picture, so
 that thin parts do not grow fat.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,16 +15,20 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from dimo_ns.core import losses
-from dimo_ns.core.cameras import viewmats_from_c2w
+from dimo_ns.core.cameras import Cameras
 from dimo_ns.core.types import Gaussians
-from dimo_ns.data.dataset import Dataset
+from dimo_ns.data.dataset import Dataset, cameras_of
 from dimo_ns.data.frames import premultiplied, read_clip
 from dimo_ns.errors import DimoError
-from dimo_ns.rasterize import rasterization
+from dimo_ns.rasterize.render import Render, render
 
 EPS2D, MASK = 0.3, 0.5
+SMALL, MIDDLE, FULL = 64, 128, 512
+"""Sizes of pictures, by their longer sides in pixels."""
 BATCH = 24
 """Frames that are rendered at once."""
+Say = Callable[[str, float], object]
+"""Told what is done, and how far it is, in [0, 1]."""
 
 
 @dataclass(eq=False)
@@ -36,10 +40,8 @@ class Observations:
     images: UInt8[Tensor, "t v h w 4"] | Float[Tensor, "t v h w 4"]
     """Premultiplied RGBA, 0..255 or in [0, 1]."""
     exist: Bool[Tensor, "t v"]
-    viewmats: Float[Tensor, "v 4 4"]
-    """World-to-camera, OpenCV axes."""
-    Ks: Float[Tensor, "v 3 3"]
-    """Pixels of `images`."""
+    cameras: Cameras
+    """[v], whose pixels are those of `images`."""
     fps: float = 8.0
     loop: bool = False
     eps2d: float = EPS2D
@@ -47,11 +49,11 @@ class Observations:
 
     def __post_init__(self) -> None:
         t, v = self.images.shape[:2] if self.images.ndim == 5 else (-1, -1)
-        shapes = (tuple(self.exist.shape), tuple(self.viewmats.shape), tuple(self.Ks.shape), self.images.shape[-1])
-        if t < 0 or shapes != ((t, v), (v, 4, 4), (v, 3, 3), 4):
+        cameras = len(self.cameras), *self.cameras.size, 4
+        if tuple(self.exist.shape) != (t, v) or tuple(self.images.shape[1:]) != cameras:
             raise DimoError(
-                f"Observations are images [t, v, h, w, 4], exist [t, v], viewmats [v, 4, 4] and Ks [v, 3, 3]; got "
-                f"{list(self.images.shape)} and {', '.join(str(list(s)) for s in shapes[:3])}."
+                f"Observations are images [t, v, h, w, 4], exist [t, v] and v cameras of that size; got "
+                f"{list(self.images.shape)}, {list(self.exist.shape)} and {len(self.cameras)} of {self.cameras.size}."
             )
         if not self.exist.any():
             raise DimoError(f"The motion '{self.motion}' has no frames in {', '.join(self.views) or 'any view'}.")
@@ -61,11 +63,11 @@ class Observations:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width."""
-        return self.images.shape[2], self.images.shape[3]
+        return self.cameras.size
 
     @property
     def device(self) -> torch.device:
-        return self.viewmats.device
+        return self.cameras.viewmats.device
 
     @property
     def times(self) -> Float[Tensor, " t"]:
@@ -84,23 +86,22 @@ class Observations:
             return self
         size = max(1, round(h * scale)), max(1, round(w * scale))
         small = [F.adaptive_avg_pool2d(self._float(frame).permute(0, 3, 1, 2), size) for frame in self.images]
-        factors = torch.tensor([size[1] / w, size[0] / h, 1.0], device=self.device)
         images = torch.stack(small).permute(0, 1, 3, 4, 2)
-        eps2d = self.eps2d * float(factors[0] * factors[1])
-        return replace(self, images=images, Ks=self.Ks * factors[:, None], eps2d=eps2d)
+        eps2d = self.eps2d * size[0] * size[1] / (h * w)
+        return replace(self, images=images, cameras=self.cameras.resized(size), eps2d=eps2d)
 
     def some_views(self, count: int) -> "Observations":
         """At most so many of the views, evenly chosen."""
-        rows = spread(len(self.views), count)
-        names = tuple(self.views[row] for row in rows.tolist())
-        rows = rows.to(self.device)
+        return self.of(spread(len(self.views), count).to(self.device))
+
+    def of(self, views: Int[Tensor, " v"], frames: slice = slice(None)) -> "Observations":
+        """These views alone, and these frames."""
         return replace(
             self,
-            views=names,
-            images=self.images[:, rows],
-            exist=self.exist[:, rows],
-            viewmats=self.viewmats[rows],
-            Ks=self.Ks[rows],
+            views=tuple(self.views[view] for view in views.tolist()),
+            images=self.images[frames, views],
+            exist=self.exist[frames, views],
+            cameras=self.cameras[views],
         )
 
     def draw(self, rng: np.random.Generator, frames: Int[Tensor, " b"], count: int) -> Int[Tensor, "b c"]:
@@ -114,6 +115,19 @@ class Observations:
     def rgba(self, frames: Int[Tensor, "*#b"], views: Int[Tensor, "*b"]) -> Float[Tensor, "*b h w 4"]:
         """Frames as seen from views, premultiplied, in [0, 1]; a frame may be given once for several views."""
         return self._float(self.images[frames, views])
+
+    def render(self, posed: Gaussians, views: Int[Tensor, "b c"]) -> Render:
+        """Posed Gaussians [b, n, ...], each in its own views."""
+        return render(posed, self.cameras[views], eps2d=self.eps2d)
+
+    def loss(self, posed: Gaussians, frames: Int[Tensor, " b"], views: Int[Tensor, "b c"]) -> Float[Tensor, ""]:
+        """How far posed Gaussians [b, n, ...] are from these frames in these views: L1 of colours over white, averaged
+        over the picture and its halvings, and squared error of alpha."""
+        picture, rgba = self.render(posed, views), self.rgba(frames[:, None], views)
+        target, mask = losses.composite(rgba, torch.ones(3, device=rgba.device))
+        levels = max(0, min(3, min(self.size).bit_length() - 3))
+        error = losses.pyramid_l1((picture.over() - target).flatten(0, 1), levels)
+        return error + MASK * (picture.alpha - mask).square().mean()
 
     @staticmethod
     def _float(images: Tensor) -> Tensor:
@@ -160,34 +174,9 @@ def observe(
                 raise rgba
             images[frame, column] = torch.from_numpy(premultiplied(rgba).copy())
             exist[frame, column] = True
-    c2w = torch.from_numpy(np.stack([v.c2w for v in chosen])).float()
-    Ks = torch.tensor([[[v.fl_x, 0, v.cx], [0, v.fl_y, v.cy], [0, 0, 1]] for v in chosen], dtype=torch.float32)
     seconds = motions[motion].times_s
     length = seconds[-1] - seconds[0]
     fps = (len(seconds) - 1) / length if length > 0 else dataset.fps
-    tensors = (tensor.to(device or "cpu") for tensor in (images, exist, viewmats_from_c2w(c2w), Ks))
-    return Observations(motion, tuple(names), *tensors, fps=fps, loop=motions[motion].loop)
-
-
-def render(
-    posed: Gaussians, seen: Observations, views: Int[Tensor, "b c"]
-) -> tuple[Float[Tensor, "b c h w 3"], Float[Tensor, "b c h w 1"]]:
-    """Posed Gaussians [b, n, ...] over white, each in its own views, and alpha."""
-    colors, alpha, _ = rasterization(
-        *posed.splats(),
-        seen.viewmats[views],
-        seen.Ks[views],
-        seen.size[1],
-        seen.size[0],
-        eps2d=seen.eps2d,
-    )
-    return colors + 1 - alpha, alpha
-
-
-def image_loss(
-    image: Float[Tensor, "b c h w 3"], alpha: Float[Tensor, "b c h w 1"], rgba: Float[Tensor, "b c h w 4"]
-) -> Float[Tensor, ""]:
-    """L1 of colours over white, averaged over the picture and its halvings, and squared error of alpha."""
-    target, mask = losses.composite(rgba, torch.ones(3, device=rgba.device))
-    levels = max(0, min(3, min(rgba.shape[2:4]).bit_length() - 3))
-    return losses.pyramid_l1((image - target).flatten(0, 1), levels) + MASK * (alpha - mask).square().mean()
+    place = device or torch.device("cpu")
+    images, exist, cameras = images.to(place), exist.to(place), cameras_of(chosen).to(place)
+    return Observations(motion, tuple(names), images, exist, cameras, fps, motions[motion].loop)

@@ -1,6 +1,7 @@
 """A fit beside the truth: a video of what was seen, and a sheet of views that were not."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from dimo_ns.apps.fit.fitting import Fit
-from dimo_ns.apps.fit.observations import Observations, render
+from dimo_ns.apps.fit.observations import Observations
 from dimo_ns.core import losses
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Dataset, View
@@ -27,12 +28,12 @@ def comparison_video(space: MotionSpace, observations: Observations, found: Fit,
     """Truth, the best training motion in its place, and the fit, side by side in the first view that was seen."""
     seen = observations.at(PIXELS).some_views(1)
     if found.alignment is not None:
-        seen.viewmats = found.alignment.viewmats(seen.viewmats)
+        seen = replace(seen, cameras=found.alignment.cameras(seen.cameras))
     training = space.motion(space.latents(found.best_training), seen.times)[0]
     view, white = torch.zeros(1, 1, dtype=torch.long, device=seen.device), torch.ones(3, device=seen.device)
 
     def shown(transforms: RigidTransforms, frame: int) -> UInt8[np.ndarray, "h w 3"]:
-        return pixels(render(space.scene.carry(transforms[frame : frame + 1]), seen, view)[0][0, 0])
+        return pixels(seen.render(space.scene.carry(transforms[frame : frame + 1]), view).over()[0, 0])
 
     def images():
         for frame in seen.exist[:, 0].nonzero()[:, 0].tolist():

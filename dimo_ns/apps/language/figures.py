@@ -16,11 +16,11 @@ from dimo_ns.space.motion_space import MotionSpace
 def language_figures(
     space: MotionSpace, paraphrases: Mapping[str, Paraphrases], encoder: Encoder | None = None
 ) -> dict[str, Any]:
-    """Fits a projector to what is to be learned, measures it with what was held out (`evaluate`). Raises DimoError."""
-    return evaluate(fit_projector(space, paraphrases, encoder or load_encoder()), paraphrases)
+    """Fits a projector to what is to be learned and measures it with what was held out. Raises DimoError."""
+    return measure_projector(fit_projector(space, paraphrases, encoder or load_encoder()), paraphrases)
 
 
-def evaluate(projector: Projector, paraphrases: Mapping[str, Paraphrases]) -> dict[str, Any]:
+def measure_projector(projector: Projector, paraphrases: Mapping[str, Paraphrases]) -> dict[str, Any]:
     """Figures of a projector over the held-out texts, shares in [0, 1].
 
     - `top_1`, `top_3`: texts whose latent is nearest to that of their motion, or third nearest at most

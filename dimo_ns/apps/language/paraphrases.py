@@ -10,12 +10,12 @@ from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import read_yaml
 
 MAX_LETTERS = 1000
-"""Of one text."""
+"""How many letters a text may have."""
 
 
 @dataclass(frozen=True)
 class Paraphrases:
-    """Of one motion."""
+    """The texts of one motion."""
 
     train: tuple[str, ...]
     """What the projector is fitted to."""

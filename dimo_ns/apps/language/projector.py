@@ -49,21 +49,21 @@ class Projector:
     encoder: Encoder
     texts: list[str]
     motions: list[str]
-    """Of each text, by name."""
+    """The motion of each text, by name."""
     embeddings: Float[Tensor, "n e"]
     strength: float
-    """Of the ridge."""
+    """How strongly the ridge holds its slope down."""
     sharpness: float
     """What the scores are multiplied with before they become weights."""
     threshold: float
-    """Of the similarity to the nearest known text, below which words are said to be unknown."""
+    """The similarity to the nearest known text below which words are said to be unknown."""
 
     @cached_property
     def ridge(self) -> tuple[Float[Tensor, "e m"], Float[Tensor, " m"]]:
         return ridge(self.embeddings, one_hot(self.space, self.motions), self.strength)
 
     def weights(self, embeddings: Float[Tensor, "n e"]) -> Float[Tensor, "n m"]:
-        """Of the motions, in the order of the space; every row is at least 0 and sums to 1."""
+        """The share of each motion, in the order of the space; every row is at least 0 and sums to 1."""
         slope, offset = self.ridge
         return simplex(self.sharpness * (embeddings.double() @ slope + offset))
 
@@ -199,7 +199,7 @@ def choose(
 
 
 def rare_similarity(embeddings: Float[Tensor, "n e"], labels: Float[Tensor, "n m"]) -> float:
-    """Of a known text to the most similar other one of its motion: what only `RARE` of them fall below."""
+    """How similar a known text is to the most similar other one of its motion: what only `RARE` of them fall below."""
     similar = (embeddings @ embeddings.T).masked_fill((labels @ labels.T == 0) | torch.eye(len(labels)).bool(), -2)
     nearest = similar.max(1).values
     nearest = nearest[nearest > -2]

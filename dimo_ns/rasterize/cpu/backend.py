@@ -126,7 +126,7 @@ class _Render:
         return _array(out, alpha.numel(), out.shape[-1]), _array(alpha, alpha.numel())
 
     def gradients(self, out: Tensor, alpha: Tensor, v_out: Tensor, v_alpha: Tensor) -> tuple[Tensor, ...]:
-        """Of every image's means2d, conics, depths, opacities and colours, each [I, N, ...]; and absgrad."""
+        """Gradients of every image's means2d, conics, depths, opacities and colours, each [I, N, ...]; and absgrad."""
         (I, N), lists, how = self.shape, self.lists, self.how  # noqa: E741
         sums = np.empty((lists.room, padded_sums(self.padded)), np.float32)
         parallel_for(

@@ -19,7 +19,7 @@ FITS = (
 )
 
 
-def evaluation_page(figures: dict[str, Any], path: Path) -> Path:
+def draw_space_page(figures: dict[str, Any], path: Path) -> Path:
     """Draws what was measured as a PNG; panels of what was not are left empty, with the reason."""
     with plotting.figure_style():
         figure, grid = plt.subplots(2, 3, figsize=(11, 6.4))

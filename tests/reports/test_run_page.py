@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from dimo_ns.config import dimo_laptop
 from dimo_ns.errors import DimoError
-from dimo_ns.reports.training import write_report
+from dimo_ns.reports.run_page import write_run_page
 from dimo_ns.runs import export_scene, load_run
 from dimo_ns.space.file import load_scene
 from dimo_ns.training import checkpoint
@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_report_holds_its_page_and_all_that_the_page_shows(run: Path):
-    page = write_report(run / "config.yml").read_text()
+    page = write_run_page(run / "config.yml").read_text()
     names = {path.name for path in (run / "report").iterdir()}
     pictures = {"contact_sheet.png", "tracks.png", "latent_map.png", "curves.png"}
     assert names == pictures | {"index.html", "metrics.json", "orbit.mp4", "motions.mp4"}
@@ -74,4 +74,4 @@ def test_an_exported_run_poses_as_the_run_does(run: Path, tmp_path: Path):
 
 def test_a_folder_without_a_run_is_said_to_be_one(tmp_path: Path):
     with pytest.raises(DimoError, match=r"There is no run at .*config\.yml"):
-        write_report(tmp_path)
+        write_run_page(tmp_path)

@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nerfstudio.utils.rich_utils import CONSOLE
-
 from dimo_ns.draw.contact_sheet import draw_contact_sheet
 from dimo_ns.draw.curves import draw_curves, read_scalars
 from dimo_ns.draw.latent_map import draw_latent_map
@@ -25,7 +23,7 @@ th:first-child, td:first-child { text-align: left } thead th { color: #666 }
 """
 
 
-def write_report(path: Path) -> Path:
+def write_run_page(path: Path) -> Path:
     """Evaluates a run and writes the folder `report` in it: index.html and what it shows. Returns that page.
 
     `path` is the folder of the run, or its config.yml. Raises DimoError, also while the motions are not in the decoder.
@@ -38,17 +36,16 @@ def write_report(path: Path) -> Path:
     figures = evaluate_model(model, run.pipeline.datamanager)
     figures |= {"method": run.config.method_name, "step": run.step, "seed": run.manifest["seed"]}
     (folder / "metrics.json").write_text(json.dumps(figures, indent=1) + "\n")
-    with CONSOLE.status("Drawing the report"):
-        shown = trained_motions(scene, motions, frames)
-        write_orbit_video(scene, shown, folder / "orbit.mp4")
-        write_grid_video(scene, shown, folder / "motions.mp4")
-        draw_contact_sheet(scene, dataset, motions, folder / "contact_sheet.png")
-        draw_tracks(scene, motions, frames, folder / "tracks.png")
-        draw_latent_map(scene.latents, motions, folder / "latent_map.png")
-        scalars = read_scalars(run.folder)
-        if scalars:
-            phases = [(phase.name, phase.length(len(motions))) for phase in model.recipe.phases]
-            draw_curves(scalars, phases, folder / "curves.png")
+    shown = trained_motions(scene, motions, frames)
+    write_orbit_video(scene, shown, folder / "orbit.mp4")
+    write_grid_video(scene, shown, folder / "motions.mp4")
+    draw_contact_sheet(scene, dataset, motions, folder / "contact_sheet.png")
+    draw_tracks(scene, motions, frames, folder / "tracks.png")
+    draw_latent_map(scene.latents, motions, folder / "latent_map.png")
+    scalars = read_scalars(run.folder)
+    if scalars:
+        phases = [(phase.name, phase.length(len(motions))) for phase in model.recipe.phases]
+        draw_curves(scalars, phases, folder / "curves.png")
     index = folder / "index.html"
     index.write_text(page(run, figures, bool(scalars)))
     return index
