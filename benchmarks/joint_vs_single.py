@@ -14,6 +14,7 @@ import copy
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -46,7 +47,7 @@ def main() -> None:
     alone = {}
     with tempfile.TemporaryDirectory() as folder:  # of all, since the event files are written from other threads
         for name in names:
-            config = copy.deepcopy(dimo_laptop.config)
+            config: Any = copy.deepcopy(dimo_laptop.config)
             config.data = config.pipeline.datamanager.data = arguments.dataset
             config.pipeline.datamanager.dataparser.motions = (name,)
             config.output_dir, config.vis, config.timestamp = Path(folder), "tensorboard", name

@@ -56,8 +56,11 @@ def step(pipeline: DimoPipeline, number: int) -> dict[str, float]:
         return result
 
     number += pipeline.length - 400
-    batch = part("data", lambda: pipeline.datamanager.fetch(pipeline.request(number)))
-    pipeline.datamanager.prefetch(pipeline.request(number + 1))
+    now, following = pipeline.request(number), pipeline.request(number + 1)
+    assert now is not None
+    assert following is not None
+    batch = part("data", lambda: pipeline.datamanager.fetch(now))
+    pipeline.datamanager.prefetch(following)
     transforms = part("decode", lambda: model.scene.trajectory(model.scene.latents.draw(batch.motion_ids), batch.times))
     moved = leaf(transforms.translations, transforms.quats)
     posed = part("skin", lambda: model.scene.carry(RigidTransforms(*moved)))
@@ -75,7 +78,7 @@ def step(pipeline: DimoPipeline, number: int) -> dict[str, float]:
     part("loss", lambda: loss().backward())
     part("rasterize", lambda: torch.autograd.backward([seen.color, seen.alpha], [r.grad for r in rendered]))
     outputs = [(getattr(posed, name), d.grad) for name, d in zip(fields, drawn, strict=True)]
-    part("skin", lambda: torch.autograd.backward(*map(list, zip(*outputs, strict=True))))
+    part("skin", lambda: torch.autograd.backward([output for output, _ in outputs], [grad for _, grad in outputs]))
     part(
         "decode", lambda: torch.autograd.backward([transforms.translations, transforms.quats], [m.grad for m in moved])
     )

@@ -77,9 +77,11 @@ def ns_viewer(run: Path):
     )
     config.logging.local_writer.enable = False
     writer.setup_local_writer(config.logging, max_iter=config.max_num_iterations)
+    assert pipeline.datamanager.train_dataset is not None
     viewer.init_scene(pipeline.datamanager.train_dataset, "completed", pipeline.datamanager.eval_dataset)
     viewer.update_scene(step)
-    model, made = pipeline.model, [0]
+    model: Any = pipeline.model
+    made = [0]
     render = model.get_outputs_for_camera
 
     def counted(*arguments, **named):

@@ -233,9 +233,7 @@ def test_a_projector_of_another_scene_or_encoder_is_refused(space: MotionSpace, 
     with pytest.raises(DimoError, match="another scene"):
         load_projector(MotionSpace(space.scene, renamed), path, WordCounter())
 
-    class Other(WordCounter):
-        direction = staticmethod(lambda word: WordCounter.direction(f"{word}!"))
-
+    Other = type("Other", (WordCounter,), {"direction": staticmethod(lambda word: WordCounter.direction(f"{word}!"))})
     with pytest.raises(DimoError, match=r"another text encoder \(word-counter, 1\)"):
         load_projector(space, encoder=Other())
 
@@ -388,7 +386,7 @@ def saved(space: MotionSpace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     """A scene on disk, for commands that count words."""
 
     monkeypatch.setattr(language, "load_encoder", lambda *_: WordCounter())
-    monkeypatch.setattr(language.file, "load_encoder", lambda *_: WordCounter())
+    monkeypatch.setattr("dimo_ns.apps.language.file.load_encoder", lambda *_: WordCounter())
     return space.save(tmp_path / "scene.safetensors").parent
 
 

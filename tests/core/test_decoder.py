@@ -88,6 +88,7 @@ def test_the_low_rank_decoder_moves_no_faster_than_its_layers_allow():
     decoder = shaken(LowRankDecoder(KEYPOINTS, 4, rank=6, width=16))
     bound = torch.linalg.matrix_norm(decoder.basis.flatten(1), 2) * 1.1**2
     for layer in decoder.trunk[::2]:
+        assert isinstance(layer, torch.nn.Linear)
         bound = bound * torch.linalg.matrix_norm(layer.weight, 2)
     bound = bound * (0.5 * torch.pi * torch.arange(1, decoder.TIME_FREQUENCIES + 1)).square().sum().sqrt()
 

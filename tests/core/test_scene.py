@@ -68,10 +68,8 @@ def test_a_scene_loaded_from_its_state_poses_the_same(kind):
 def test_gradients_reach_every_parameter():
     made = scene("low_rank")
     posed = made.pose(made.latents.draw(torch.tensor([0, 1, 2])), torch.rand(3))
-    total = sum(
-        (x * torch.randn_like(x)).sum() for x in (posed.means, posed.quats, posed.scales, posed.opacities, posed.colors)
-    )
-    total.backward()
+    parts = (posed.means, posed.quats, posed.scales, posed.opacities, posed.colors)
+    torch.stack([(x * torch.randn_like(x)).sum() for x in parts]).sum().backward()
     for name, parameter in made.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name

@@ -15,9 +15,9 @@ from tests.data.tiny_sets import SIZE, all_frames, disc, write_tiny
 
 
 def text(report) -> str:
-    console = Console(width=200, file=io.StringIO())
-    console.print(report)
-    return console.file.getvalue()
+    file = io.StringIO()
+    Console(width=200, file=file).print(report)
+    return file.getvalue()
 
 
 def test_a_good_dataset(tiny: Path):

@@ -97,6 +97,7 @@ def save_video(path: Path, images: list[np.ndarray], codec: str, pixels: str, op
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=8, options=options)
+        assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = pixels
         for image in images:

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -31,7 +32,7 @@ def launched() -> Iterator[Browser]:
         browser.close()
 
 
-def open_page(browser: Browser, path: Path, width: int = 1000, height: int = 700, **options) -> Page:
+def open_page(browser: Browser, path: Path, width: int = 1000, height: int = 700, **options) -> Any:
     """The page once its first picture is drawn; what went wrong in it and what it asked for are noted on it."""
     page = browser.new_page(viewport={"width": width, "height": height}, **options)
     page.errors, page.requests = [], []  # type: ignore[attr-defined]

@@ -130,8 +130,8 @@ def test_gaussians_carried_by_fewer_key_points_are_padded(tmp_path: Path):
     space = some_space()
     space.scene.neighbours = space.scene.neighbours[:, :2]
     file = pygltflib.GLTF2().load(export_gltf(space, space.clips(["sit"]), tmp_path / "a.glb"))
-    attributes = file.meshes[1].primitives[0].attributes
-    weights, joints = read(file, attributes._WEIGHTS_0), read(file, attributes._JOINTS_0)
+    attributes = vars(file.meshes[1].primitives[0].attributes)
+    weights, joints = read(file, attributes["_WEIGHTS_0"]), read(file, attributes["_JOINTS_0"])
     assert not weights[:, 2:].any()
     assert not joints[:, 2:].any()
     np.testing.assert_allclose(weights.sum(1), 1, atol=1e-6)

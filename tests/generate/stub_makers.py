@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,8 @@ def motions(count: int) -> list[MotionPrompt]:
 
 def stub_generation(
     work: Path, count: int = 3, settings: Settings = SETTINGS, videos: VideoMaker | None = None, **more
-) -> Generation:
+) -> Any:
+    """A generation, of any type so that tests may look into its stubs."""
     made = MadeVideos(videos or StubVideos(), np.zeros((SIZE, SIZE, 3), np.uint8))
     return Generation(work, "a stub", motions(count), settings, made, **{"views": StubViews()} | more)
 

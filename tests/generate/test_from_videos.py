@@ -56,7 +56,7 @@ def test_videos_of_one_side_get_the_others(tmp_path, monkeypatch):
     dataset = load(tmp_path / "set")
     assert [(m.name, m.prompt) for m in dataset.motions] == [("jump", "jump"), ("walk_fast", "walk fast")]
     assert len(dataset.views) == 4
-    frames = [frame for _, frame in read_clip(dataset, "jump", "view_00")]
+    frames = [np.asarray(frame) for _, frame in read_clip(dataset, "jump", "view_00")]
     assert frames[0].shape == (64, 64, 4)
     wide = (np.stack(frames)[..., 3] > 127).any((0, 1)).sum()
     assert wide == pytest.approx(0.9 * 64, abs=3)

@@ -236,7 +236,9 @@ def test_clips_that_were_framed_each_by_itself_come_back_to_one_scale():
         from dimo_ns.generate.framing import cut
 
         rgba = np.where(solid[..., None], np.uint8(255), np.uint8(0)).repeat(4, -1)
-        left, top, right, bottom = object_box(cut(rgba, in_common(square, common, 0, size), size)[..., 3] > 127)
+        found = object_box(cut(rgba, in_common(square, common, 0, size), size)[..., 3] > 127)
+        assert found is not None
+        left, top, right, bottom = found
         expected = [(v - common[i % 2]) * size / (common[2] - common[0]) for i, v in enumerate(box)]
         assert [left, top, right, bottom] == pytest.approx(expected, abs=4)
     box = square_around((100, 100, 200, 200))

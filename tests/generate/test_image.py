@@ -104,7 +104,9 @@ def test_placed_it_is_in_the_middle_over_white_and_keeps_its_proportions(size):
     rgba[5:35, 20:80] = (200, 0, 0, 255)
     shown = place(rgba, *size, room=0.5)
     assert shown.shape == (*size, 3)
-    left, top, right, bottom = object_box(shown[None, ..., 1] < 128)
+    box = object_box(shown[None, ..., 1] < 128)
+    assert box is not None
+    left, top, right, bottom = box
     assert (right - left) / (bottom - top) == pytest.approx(2, abs=0.2)
     assert right - left == pytest.approx(0.5 * size[1] if size[1] <= 2 * size[0] else size[0], abs=2)
     assert left + right == pytest.approx(size[1], abs=2)

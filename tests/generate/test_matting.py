@@ -124,7 +124,9 @@ def test_framed_the_object_has_its_share_of_the_picture_and_all_of_it_is_there()
     box = object_box(frames[..., 3] > 25)
     framed = cut(frames, square_around(box), 576)
     assert framed.shape == (5, 576, 576, 4)
-    left, top, right, bottom = object_box(framed[..., 3] > 127)
+    found = object_box(framed[..., 3] > 127)
+    assert found is not None
+    left, top, right, bottom = found
     assert (right - left) / 576 == pytest.approx(0.9, abs=0.02)
     assert left + right == pytest.approx(576, abs=12)
     assert top + bottom == pytest.approx(576, abs=12)

@@ -103,7 +103,7 @@ def test_latents_are_those_of_diffusers_scheduler_and_the_published_guidance(mod
                 for c in (full, full.dropped())
             )
             guided = v_without + scale.view(t, v, 1, 1, 1) * (v_under - v_without)
-            expected = scheduler.step(guided, time, expected).prev_sample
+            expected = scheduler.step(guided, time, expected)[0]
         found = model.sample(full, noise, 3)
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 

@@ -75,6 +75,7 @@ def small_render() -> tuple[torch.Tensor, torch.Tensor, int]:
     args[0].requires_grad_()
     out = rasterization(*args, 40, 30, backend="numba")[0]
     out.square().sum().backward()
+    assert args[0].grad is not None
     return out.detach(), args[0].grad, simd.LANES
 
 
@@ -95,7 +96,7 @@ def test_narrow_vectors_give_the_same_picture(tmp_path):
 def test_kernels_are_kept_in_a_directory_of_their_own_and_numbas_setting_is_left_alone():
     assert jit.CACHE_DIRECTORY is not None
     assert any(jit.CACHE_DIRECTORY.rglob("*.nbi"))
-    assert str(jit.CACHE_DIRECTORY) not in str(numba.config.CACHE_DIR)
+    assert str(jit.CACHE_DIRECTORY) not in str(numba.config.CACHE_DIR)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_the_cache_directory_changes_with_any_source_of_the_package(tmp_path, monkeypatch):

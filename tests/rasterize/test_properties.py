@@ -188,7 +188,7 @@ def test_a_batch_is_its_elements_one_by_one(backend):
         assert error(a, b.double()) < 1e-5
 
 
-def _everything(threads: int) -> list[torch.Tensor]:
+def _everything(threads: int) -> list[torch.Tensor | None]:
     args = _leaves(_scene(cameras=2, N=9000, size=0.02))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

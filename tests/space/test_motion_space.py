@@ -58,7 +58,7 @@ def test_what_was_worked_out_is_kept_until_it_is_told_to_forget():
     space = some_space()
     before, diameter = space.trained_positions, space.diameter
     with torch.no_grad():
-        space.scene.keypoints *= 2
+        space.scene.keypoints.mul_(2)
     assert space.trained_positions is before
     space.forget()
     assert space.diameter == pytest.approx(2 * diameter)

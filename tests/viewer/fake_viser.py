@@ -12,8 +12,9 @@ import viser
 class Handle:
     """A control; `hand` is what a user does to it."""
 
-    def __init__(self, label: str, value: Any = None, options: tuple[str, ...] = ()):
-        self.label, self.value, self.options, self.content = label, value, tuple(options), ""
+    def __init__(self, label: str, value: Any = None, options: Any = ()):
+        self.label, self.value, self.content = label, value, ""
+        self.options: Any = tuple(options)
         self.callback = None
         self.tell = lambda value: None
         """What sets the value is told to browsers."""

@@ -34,7 +34,7 @@ def browser() -> Iterator[Browser]:
 def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SceneViewer]:
     space = some_space()
     with torch.no_grad():
-        space.scene.decoder.basis *= 5  # motions that nobody could mistake for each other
+        space.scene.decoder.basis.mul_(5)  # motions that nobody could mistake for each other
     space.source = tmp_path_factory.mktemp("scene")
     viewer = SceneViewer(space, 7300)
     yield viewer

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -57,13 +58,14 @@ def camera(t: float = 0.25, **metadata):
 
 @pytest.fixture
 def tab(model: DimoModel, viewer: Viewer):
-    model.panel.state.select(MOTIONS[0])
-    model.panel.state.show(canonical=False, layer="rgb")
-    return model.panel
+    panel: Any = model.panel
+    panel.state.select(MOTIONS[0])
+    panel.state.show(canonical=False, layer="rgb")
+    return panel
 
 
 def test_it_is_a_tab_beside_nerfstudios_own(viewer: Viewer, tab):
-    gui = viewer.viser_server.gui
+    gui: Any = viewer.viser_server.gui
     newer = hasattr(gui, "_container_handle_from_uuid")  # viser 1.x
     containers = gui._container_handle_from_uuid if newer else gui._container_handle_from_id
     groups = [c._parent for c in containers.values() if hasattr(getattr(c, "_parent", None), "add_tab")]

@@ -76,7 +76,8 @@ class Served:
 
     @property
     def state(self) -> State:
-        return self.viewer.pipeline.model.panel.state
+        model: Any = self.viewer.pipeline.model
+        return model.panel.state
 
     @property
     def picture(self) -> Picture | None:
@@ -193,7 +194,8 @@ def test_the_panel_changes_the_picture_and_rest_is_rest(page: Page, served: Serv
     until(lambda: served.state.look.layer == "skinning", page)
     assert changed(plain, settled(page, served)) > 0.01
     picture, looks = served.picture, []
-    panel = served.viewer.pipeline.model.panel.panel
+    model: Any = served.viewer.pipeline.model
+    panel = model.panel.panel
     follow = panel.follow
     monkeypatch.setattr(panel, "follow", lambda: (follow(), looks.append(1)))
     until(lambda: len(looks) == 3, page)  # so often has the tab looked for something to do
