@@ -96,7 +96,11 @@ class Scene(viser.SceneApi):
 class Camera(viser.CameraHandle):
     """One that looks from (0, -2, 0) along +y, z up."""
 
-    update_timestamp = aspect = fov = wxyz = position = None
+    update_timestamp: Any = None
+    aspect: Any = None
+    fov: Any = None
+    wxyz: Any = None
+    position: Any = None
 
     def __init__(self, aspect: float):
         self.update_timestamp, self.aspect, self.fov = 1.0, aspect, 0.7

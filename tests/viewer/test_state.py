@@ -252,10 +252,10 @@ def test_a_prompt_shows_what_the_projector_says(state: State):
         def __init__(self):
             pass
 
-        def ask(self, text: str):
-            self.text, self.latent = text, state.space.mu[3] / 2
-            self.motions, self.is_known = [("wave", 0.5), ("sit", 0.5)], text == "wave slowly"
-            return self
+        def ask(self, text: str) -> Any:
+            motions = [("wave", 0.5), ("sit", 0.5)]
+            latent, is_known = state.space.mu[3] / 2, text == "wave slowly"
+            return SimpleNamespace(text=text, latent=latent, motions=motions, is_known=is_known)
 
     assert state.ask(Says(), "wave slowly") == "50% wave, 50% sit"
     assert torch.equal(state.latent, state.space.mu[3] / 2)
