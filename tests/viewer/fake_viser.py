@@ -83,7 +83,7 @@ class Scene(viser.SceneApi):
     def __init__(self):
         self.objects: dict[str, Any] = {}
 
-    def _add(self, name: str, *args: Any, **options: Any):
+    def _add(self, name: str, *args: Any, **options: Any) -> Any:
         handle = Handle(name)
         handle.args, handle.options = args, options
         handle.remove = lambda: self.objects.pop(name)
