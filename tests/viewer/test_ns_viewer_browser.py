@@ -286,6 +286,6 @@ def test_a_camera_path_is_made_of_key_frames(page: Page, served: Served, monkeyp
     page.get_by_role("button", name="Preview Render").click()
     until(lambda: served.sends_another(before), page)
     plain = pixels(page)
-    drag(page, "Preview frame", 0.5)
+    control(page, "Preview frame", "[role=slider]").press("End")  # one move: nerfstudio trips over two at once
     until(lambda: changed(plain, pixels(page)) > STILL, page)
     page.get_by_role("button", name="Exit Render Preview").click()
