@@ -33,7 +33,7 @@ CAMERA_CONVENTION = (
 )
 
 
-def load(path: Path, *, frames: int | None = None) -> Dataset:
+def load(path: Path | str, *, frames: int | None = None) -> Dataset:
     """Reads a dataset in our layout, the authors' layout (`info.json` only) or as a folder of videos per motion.
 
     `frames` says how many frames to pick from every video, for a folder of videos without a `motions.json`.

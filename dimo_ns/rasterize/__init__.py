@@ -86,7 +86,7 @@ def rasterization(
     elif module.__name__.endswith("gsplat_backend") and max_alpha != _gsplat_max_alpha():
         raise DimoError(f"rasterization: the installed gsplat caps alpha at {_gsplat_max_alpha()}, not {max_alpha}.")
     camera = Camera(width, height, near_plane, far_plane, radius_clip, eps2d)
-    how = Composition(render_mode.endswith("D"), render_mode.endswith("ED"), max_alpha, absgrad)
+    composition = Composition(render_mode.endswith("D"), render_mode.endswith("ED"), max_alpha, absgrad)
     means2d, conics, depths, radii = module.project(means, quats, scales, opacities, viewmats, Ks, camera)
     renders, alphas = module.composite(
         means2d,
@@ -97,7 +97,7 @@ def rasterization(
         colors.float() if with_colors else None,
         backgrounds.float() if with_colors and backgrounds is not None else None,
         camera,
-        how,
+        composition,
     )
     meta = {
         "means2d": means2d,

@@ -2,7 +2,8 @@
 
 ``project(means [..., N, 3], quats, scales, opacities [..., N], viewmats [..., C, 4, 4], Ks, camera)``
     -> means2d [..., C, N, 2], conics [..., C, N, 3], depths [..., C, N], radii [..., C, N, 2] (0: not drawn)
-``composite(means2d, conics, depths, radii, opacities, colors [..., (C,) N, D], backgrounds [..., C, D], camera, how)``
+``composite(means2d, conics, depths, radii, opacities, colors [..., (C,) N, D], backgrounds [..., C, D], camera,
+composition)``
     -> images [..., C, H, W, D (+ 1)], alphas [..., C, H, W, 1]; colors and backgrounds may be None; means2d.absgrad is
     set by the backward pass if asked
 """
@@ -77,7 +78,7 @@ def check_devices(where: str, **tensors: Tensor | None) -> None:
 
 
 def per_image(
-    depths: Tensor, opacities: Tensor, colors: Tensor | None, backgrounds: Tensor | None, how: Composition
+    depths: Tensor, opacities: Tensor, colors: Tensor | None, backgrounds: Tensor | None, composition: Composition
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Copies for each of the I images: opacities [I, N], features [I, N, D (+ 1)], backgrounds [I, D (+ 1)]."""
     *batch, C, N = depths.shape
@@ -88,15 +89,15 @@ def per_image(
         return t.expand(*batch, C, *t.shape[len(batch) + 1 :]).reshape(images, *t.shape[len(batch) + 1 :])
 
     features = [] if colors is None else [flatten(colors, 2)]
-    features += [depths.reshape(images, N, 1)] if how.depth else []
+    features += [depths.reshape(images, N, 1)] if composition.depth else []
     filling = None
     if backgrounds is not None and colors is not None:
-        filling = torch.nn.functional.pad(backgrounds.reshape(images, -1), (0, int(how.depth)))
+        filling = torch.nn.functional.pad(backgrounds.reshape(images, -1), (0, int(composition.depth)))
     return flatten(opacities, 1), torch.cat(features, dim=-1), filling
 
 
-def finish(out: Tensor, alpha: Tensor, shape: torch.Size, how: Composition) -> tuple[Tensor, Tensor]:
+def finish(out: Tensor, alpha: Tensor, shape: torch.Size, composition: Composition) -> tuple[Tensor, Tensor]:
     """Turn accumulated into expected depth if asked, and images [I, H, W, D] into [..., C, H, W, D]."""
-    if how.expected:
+    if composition.expected:
         out = torch.cat([out[..., :-1], out[..., -1:] / alpha.clamp(min=1e-10)], dim=-1)
     return out.unflatten(0, shape), alpha.unflatten(0, shape)

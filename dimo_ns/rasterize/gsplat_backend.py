@@ -59,11 +59,11 @@ def composite(
     colors: Tensor | None,
     backgrounds: Tensor | None,
     camera: Camera,
-    how: Composition,
+    composition: Composition,
 ) -> tuple[Tensor, Tensor]:
     from gsplat import isect_offset_encode, isect_tiles, rasterize_to_pixels
 
-    opacities, features, filling = per_image(depths, opacities, colors, backgrounds, how)
+    opacities, features, filling = per_image(depths, opacities, colors, backgrounds, composition)
     images, N = opacities.shape
     radii = radii.reshape(images, N, 2)
     if gsplat_version() < (1, 5):
@@ -76,11 +76,11 @@ def composite(
         starts = isect_offset_encode(tiles, images, columns, rows)
     out, alpha = rasterize_to_pixels(
         flat, conics.reshape(images, N, 3), features, opacities, camera.width, camera.height, _TILE, starts, listed,
-        backgrounds=filling, absgrad=how.absgrad,
+        backgrounds=filling, absgrad=composition.absgrad,
     )  # fmt: skip
-    if how.absgrad and flat is not means2d and means2d.requires_grad:
+    if composition.absgrad and flat is not means2d and means2d.requires_grad:
         _forward_absgrad(flat, means2d)
-    return finish(out, alpha, depths.shape[:-1], how)
+    return finish(out, alpha, depths.shape[:-1], composition)
 
 
 def _forward_absgrad(flat: Tensor, means2d: Tensor) -> None:

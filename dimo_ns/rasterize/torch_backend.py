@@ -156,7 +156,7 @@ class _Composite(torch.autograd.Function):
         depths: Tensor,
         drawn: Tensor,
         camera: Camera,
-        how: Composition,
+        composition: Composition,
     ) -> tuple[Tensor, Tensor]:
         (I, N, D), height, width = features.shape, camera.height, camera.width  # noqa: E741
         centres = means2d.detach().reshape(I, N, 2)
@@ -166,9 +166,9 @@ class _Composite(torch.autograd.Function):
         T_end = features.new_ones(sums.shape[:-1])
         for group in groups:
             centres, *others = (row[group.gaussians] for row in rows)
-            sums[group.at], T_end[group.at] = _compose([centres[:, :, None], *others], group, how.max_alpha)
+            sums[group.at], T_end[group.at] = _compose([centres[:, :, None], *others], group, composition.max_alpha)
         ctx.save_for_backward(means2d, conics, opacities, features)
-        ctx.groups, ctx.how = groups, how
+        ctx.groups, ctx.composition = groups, composition
         return sums[:, :height, :width].contiguous(), T_end[:, :height, :width].contiguous()
 
     @staticmethod
@@ -186,12 +186,12 @@ class _Composite(torch.autograd.Function):
                 centres, *others = (row[group.gaussians] for row in rows)
                 centres = centres[:, :, None].repeat(1, 1, _TILE**2, 1)  # one per pixel
                 leaves = [leaf.requires_grad_() for leaf in (centres, *others)]
-                outputs = _compose(leaves, group, ctx.how.max_alpha)
+                outputs = _compose(leaves, group, ctx.composition.max_alpha)
                 v_centres, *v_others = torch.autograd.grad(outputs, leaves, (v_sums[group.at], v_T[group.at]))
             for v_row, v in zip(v_rows, (v_centres.sum(2), *v_others), strict=True):
                 v_row.index_add_(0, listed, v.flatten(0, 1))
             absgrad.index_add_(0, listed, v_centres.abs().sum(2).flatten(0, 1))
-        if ctx.how.absgrad:
+        if ctx.composition.absgrad:
             means2d.absgrad = absgrad.reshape(means2d.shape)
         v_inputs = [v.reshape(t.shape) for v, t in zip(v_rows, (means2d, conics, opacities, features), strict=True)]
         return *v_inputs, None, None, None, None
@@ -206,15 +206,15 @@ def composite(
     colors: Tensor | None,
     backgrounds: Tensor | None,
     camera: Camera,
-    how: Composition,
+    composition: Composition,
 ) -> tuple[Tensor, Tensor]:
     """See common.py; the maths stands in compositing.py."""
-    opacities, features, filling = per_image(depths, opacities, colors, backgrounds, how)
+    opacities, features, filling = per_image(depths, opacities, colors, backgrounds, composition)
     images, N = opacities.shape
     drawn = (radii > 0).all(-1).reshape(images, N) & features.isfinite().all(-1)
     features = torch.where(drawn[..., None], features, 0.0)
     conics, depths_flat = conics.reshape(images, N, 3), depths.detach().reshape(images, N)
-    out, T_end = _Composite.apply(means2d, conics, opacities, features, depths_flat, drawn, camera, how)  # type: ignore[misc]
+    out, T_end = _Composite.apply(means2d, conics, opacities, features, depths_flat, drawn, camera, composition)  # type: ignore[misc]
     if filling is not None:
         out = out + T_end[..., None] * filling[:, None, None]
-    return finish(out, 1 - T_end[..., None], depths.shape[:-1], how)
+    return finish(out, 1 - T_end[..., None], depths.shape[:-1], composition)

@@ -29,7 +29,7 @@ SHARP, SMALL = 256, 64
 SOLID, VISIBLE = 0.3, 0.01
 """Opacity of Gaussians that key points are chosen from, and of points of the paper's stage 1 that become key points."""
 POSTERIOR_LOGVAR = -6.0
-"""Of the latents when the lesson begins: narrow against the unit variance among motions."""
+"""The latents' log-variance when the lesson begins: narrow against the unit variance among motions."""
 BALL_RADIUS, BALL_SCALE, PER_KEYPOINT = 0.5, 0.03, 200
 """The paper's first points, and how many Gaussians it puts around each key point."""
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import viser
 
 
 class Handle:
@@ -33,7 +34,7 @@ class Handle:
         self.callback(SimpleNamespace(client_id=0, target=self))
 
 
-class Gui:
+class Gui(viser.GuiApi):
     """Controls by their labels."""
 
     def __init__(self):
@@ -76,13 +77,13 @@ class Gui:
         yield
 
 
-class Scene:
+class Scene(viser.SceneApi):
     """Objects by their names."""
 
     def __init__(self):
         self.objects: dict[str, Any] = {}
 
-    def _add(self, name: str, *args: Any, **options: Any):
+    def _add(self, name: str, *args: Any, **options: Any) -> Any:
         handle = Handle(name)
         handle.args, handle.options = args, options
         handle.remove = lambda: self.objects.pop(name)
@@ -90,6 +91,20 @@ class Scene:
         return handle
 
     add_point_cloud = add_image = _add
+
+
+class Camera(viser.CameraHandle):
+    """One that looks from (0, -2, 0) along +y, z up."""
+
+    update_timestamp: Any = None
+    aspect: Any = None
+    fov: Any = None
+    wxyz: Any = None
+    position: Any = None
+
+    def __init__(self, aspect: float):
+        self.update_timestamp, self.aspect, self.fov = 1.0, aspect, 0.7
+        self.wxyz, self.position = np.array([np.sqrt(0.5), -np.sqrt(0.5), 0.0, 0.0]), np.array([0.0, -2.0, 0.0])
 
 
 class Client:
@@ -102,10 +117,7 @@ class Client:
         self.awake = threading.Event()
         """While it is not, it answers nothing."""
         self.awake.set()
-        wxyz = np.array([np.sqrt(0.5), -np.sqrt(0.5), 0.0, 0.0])  # looks along +y, z up
-        self.camera = SimpleNamespace(
-            update_timestamp=1.0, aspect=aspect, fov=0.7, wxyz=wxyz, position=np.array([0.0, -2.0, 0.0])
-        )
+        self.camera = Camera(aspect)
         self.scene = SimpleNamespace(set_background_image=self._receive, add_gaussian_splats=self._add_splats)
         self.local_storage = SimpleNamespace(get_item=lambda key, timeout: self.awake.wait(timeout))
 
@@ -120,7 +132,7 @@ class Client:
         return self.splats
 
 
-class Server:
+class Server(viser.ViserServer):
     def __init__(self, *clients: Client):
         self.clients = {client.client_id: client for client in clients}
 

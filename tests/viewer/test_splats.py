@@ -86,11 +86,13 @@ def test_the_look_is_in_the_splats(state: State):
 
 def test_only_a_viser_that_can_change_gaussians_draws_them(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(viser, "GaussianSplatHandle", SimpleNamespace())
-    takes = SimpleNamespace(add_gaussian_splats=None)
+    monkeypatch.setattr(viser.SceneApi, "add_gaussian_splats", None, raising=False)
+    takes = Scene()
     assert not browsers_draw(takes)
     monkeypatch.setattr(viser, "GaussianSplatHandle", SimpleNamespace(set_gaussians=None))
     assert browsers_draw(takes)
-    assert not browsers_draw(SimpleNamespace())
+    monkeypatch.delattr(viser.SceneApi, "add_gaussian_splats")
+    assert not browsers_draw(takes)
 
 
 def test_a_change_is_sent_and_a_camera_is_not(play):

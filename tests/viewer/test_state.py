@@ -2,6 +2,8 @@
 
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dimo_ns.apps.language import Projector
 from dimo_ns.core.latent_axes import AXES, REACH, LatentAxes
 from dimo_ns.errors import DimoError
 from dimo_ns.space.latent_files import read_latents
@@ -247,11 +250,14 @@ def test_saved_folders_that_cannot_be_read_are_left_out(state: State, space: Mot
 
 
 def test_a_prompt_shows_what_the_projector_says(state: State):
-    class Says:
-        def ask(self, text: str):
-            self.text, self.latent = text, state.space.mu[3] / 2
-            self.motions, self.is_known = [("wave", 0.5), ("sit", 0.5)], text == "wave slowly"
-            return self
+    class Says(Projector):
+        def __init__(self):
+            pass
+
+        def ask(self, text: str) -> Any:
+            motions = [("wave", 0.5), ("sit", 0.5)]
+            latent, is_known = state.space.mu[3] / 2, text == "wave slowly"
+            return SimpleNamespace(text=text, latent=latent, motions=motions, is_known=is_known)
 
     assert state.ask(Says(), "wave slowly") == "50% wave, 50% sit"
     assert torch.equal(state.latent, state.space.mu[3] / 2)

@@ -92,21 +92,21 @@ class _Render:
         backgrounds: Tensor | None,
         radii: Tensor,
         camera: Camera,
-        how: Composition,
+        composition: Composition,
         with_backward: bool,
     ):
         *shape, N = depths.shape
         I = math.prod(shape)  # noqa: E741
-        self.how, self.size = how, (camera.width, camera.height)
+        self.composition, self.size = composition, (camera.width, camera.height)
         self.shape = (I, N)
         self.conics, self.opacities = _array(conics, I, N, 3), _rows(opacities, 1)
         features = np.empty((1, N, 0), np.float32) if colors is None else _rows(colors, 2)
         self.color_channels = features.shape[-1]
-        channels = self.color_channels + how.depth
+        channels = self.color_channels + composition.depth
         self.padded = padded_channels(channels)
         self.lists = build(
             _array(means2d, I, N, 2), self.conics, _array(depths, I, N), _array(radii, I, N, 2), self.opacities,
-            features, how.depth, self.padded, *self.size, with_backward,
+            features, composition.depth, self.padded, *self.size, with_backward,
         )  # fmt: skip
         filling = np.zeros((I, channels), np.float32)
         if backgrounds is not None and colors is not None:
@@ -118,8 +118,8 @@ class _Render:
         self.ends = np.empty(len(self.lists.starts) - 1, np.int64)
         parallel_for(
             forward_kernel(self.padded), len(self.ends), N, self.lists.splats, self.lists.starts, self.lists.ranks,
-            filling, f32(how.max_alpha), how.expected, *self.size, *self._pixels(self.out, self.alpha), self.blocks,
-            self.ends,
+            filling, f32(composition.max_alpha), composition.expected, *self.size,
+            *self._pixels(self.out, self.alpha), self.blocks, self.ends,
         )  # fmt: skip
 
     def _pixels(self, out: Tensor, alpha: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -127,11 +127,12 @@ class _Render:
 
     def gradients(self, out: Tensor, alpha: Tensor, v_out: Tensor, v_alpha: Tensor) -> tuple[Tensor, ...]:
         """Gradients of every image's means2d, conics, depths, opacities and colours, each [I, N, ...]; and absgrad."""
-        (I, N), lists, how = self.shape, self.lists, self.how  # noqa: E741
+        (I, N), lists, composition = self.shape, self.lists, self.composition  # noqa: E741
         sums = np.empty((lists.room, padded_sums(self.padded)), np.float32)
         parallel_for(
-            backward_kernel(self.padded, how.absgrad), len(self.ends), N, lists.splats, lists.starts, lists.ranks,
-            lists.sources, self.blocks, self.ends, f32(how.max_alpha), how.expected, *self.size,
+            backward_kernel(self.padded, composition.absgrad), len(self.ends), N, lists.splats, lists.starts,
+            lists.ranks, lists.sources, self.blocks, self.ends, f32(composition.max_alpha), composition.expected,
+            *self.size,
             *self._pixels(out, alpha), *self._pixels(v_out, v_alpha), sums,
         )  # fmt: skip
         sizes = ((2,), (3,), (), (), (self.color_channels,), (2,))
@@ -139,16 +140,16 @@ class _Render:
         flat = [_array(v, I * N, *size) for v, size in zip(results, sizes, strict=True)]
         parallel_for(
             reduce_kernel(self.padded), I * N, N, lists.order, lists.visible, lists.first, lists.used, sums,
-            self.conics.reshape(I * N, 3), self.opacities, images_per_row(self.opacities, I), how.depth, how.absgrad,
-            *flat, grain=_REDUCTION_GRAIN,
+            self.conics.reshape(I * N, 3), self.opacities, images_per_row(self.opacities, I),
+            composition.depth, composition.absgrad, *flat, grain=_REDUCTION_GRAIN,
         )  # fmt: skip
         return tuple(results)
 
 
 class _Composite(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, means2d, conics, depths, opacities, colors, backgrounds, radii, camera, how):
-        render = _Render(means2d, conics, depths, opacities, colors, backgrounds, radii, camera, how, True)
+    def forward(ctx: Any, means2d, conics, depths, opacities, colors, backgrounds, radii, camera, composition):
+        render = _Render(means2d, conics, depths, opacities, colors, backgrounds, radii, camera, composition, True)
         out, alpha = render.out, render.alpha
         del render.out, render.alpha  # autograd keeps outputs itself; held here too they would never be freed
         ctx.save_for_backward(means2d, out, alpha)
@@ -163,7 +164,7 @@ class _Composite(torch.autograd.Function):
         shape = means2d.shape[:-1]
         gradients = ctx.render.gradients(out, alpha, v_out, v_alpha)
         v_means2d, v_conics, v_depths, v_opacities, v_colors, absgrad = (v.unflatten(0, shape[:-1]) for v in gradients)
-        if ctx.render.how.absgrad:
+        if ctx.render.composition.absgrad:
             means2d.absgrad = absgrad
         if ctx.color_shape is None:
             v_colors = None
@@ -184,11 +185,11 @@ def composite(
     colors: Tensor | None,
     backgrounds: Tensor | None,
     camera: Camera,
-    how: Composition,
+    composition: Composition,
 ) -> tuple[Tensor, Tensor]:
     """See common.py."""
     inputs = (means2d, conics, depths, opacities, colors, backgrounds)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs):
-        return _Composite.apply(*inputs, radii, camera, how)  # type: ignore[return-value]
-    render = _Render(*inputs, radii, camera, how, False)
+        return _Composite.apply(*inputs, radii, camera, composition)  # type: ignore[return-value]
+    render = _Render(*inputs, radii, camera, composition, False)
     return render.out, render.alpha
