@@ -4,9 +4,14 @@ there is no CUDA device."""
 import jaxtyping
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 # As in every type checker (PEP 484), an int is a float.
 jaxtyping.install_import_hook("dimo_ns", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+# Examples are the same every time, and how long they take says nothing: the machine may be busy.
+settings.register_profile("steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)

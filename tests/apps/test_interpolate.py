@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -40,7 +40,6 @@ def steps_of(translations: torch.Tensor) -> torch.Tensor:
     return translations.diff(dim=0).norm(dim=-1).mean(-1)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 4), st.integers(1, 7), st.booleans(), st.integers(0, 100))
 def test_a_path_goes_through_the_given_latents_bit_for_bit(count: int, steps: int, spherical: bool, seed: int):
     latents = 3 * torch.randn(count, DIM, generator=torch.Generator().manual_seed(seed))
@@ -136,7 +135,6 @@ def test_the_sign_of_quaternions_does_not_matter():
     torch.testing.assert_close(joined(flipped, after).quats, joined(before, after).quats)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 30), st.integers(0, 50))
 def test_a_closed_clip_steps_over_its_seam_no_farther_than_within(frames: int, seed: int):
     clip = looped(as_clip(some_transforms(frames, seed)))

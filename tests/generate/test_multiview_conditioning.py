@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dimo_ns.generate.multiview.conditioning import (
@@ -34,7 +34,6 @@ def test_a_camera_is_augmentation_polar_angle_and_azimuth_as_cosines_and_sines()
 
 
 @given(st.integers(-720, 720), st.integers(-30, 30))
-@settings(deadline=None)
 def test_only_angles_relative_to_the_input_matter(turn: int, lift: int):
     turned = camera_vectors([a + turn for a in AZIMUTHS], [e + lift for e in ELEVATIONS])
     torch.testing.assert_close(turned, camera_vectors(AZIMUTHS, ELEVATIONS), atol=1e-5, rtol=0)

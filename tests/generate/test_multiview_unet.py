@@ -57,7 +57,7 @@ def transformer(across_views: bool) -> SpaceTimeTransformer:
 
 
 @given(t=st.integers(1, 4), v=st.integers(1, 4), p=st.integers(1, 9), across_views=st.booleans())
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_cutting_into_sequences_is_undone(t: int, v: int, p: int, across_views: bool):
     tokens = torch.randn(t, v, p, 2)
     layer = transformer(across_views)

@@ -230,7 +230,7 @@ def test_the_pool_works_in_a_forked_process():
     child = context.Process(target=lambda: queue.put(_sum_on_pool(numbers)), daemon=True)
     child.start()
     try:
-        assert queue.get(timeout=20) == 4950
+        assert queue.get(timeout=300) == 4950
     finally:
         child.kill()
 
