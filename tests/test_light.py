@@ -3,6 +3,7 @@
 The packages that `pip install dimo-ns` would not bring are hidden from a process of its own.
 """
 
+import json
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
@@ -76,24 +77,47 @@ def test_scenes_are_viewed_sampled_blended_rendered_and_exported(scene: Path, tm
         assert (tmp_path / made).exists(), made
 
 
-@pytest.mark.parametrize(
-    ("command", "extra"),
-    [
-        (["demo", "--out", "{folder}/demo"], "train"),
-        (["report", "{run}"], "train"),
-        (["export", "scene", "{run}"], "train"),
-        (["render", "{run}", "--out", "{folder}/run.mp4"], "train"),
-        (["generate", "{folder}/fox.png", "--out", "{folder}/fox"], "generate"),
-        (["text", "fit", "{scene}"], "text"),
-    ],
-)
-def test_what_needs_an_extra_says_so_in_one_sentence(command: list[str], extra: str, scene: Path, tmp_path: Path):
-    (tmp_path / "config.yml").write_text("")
-    places = {"folder": tmp_path, "run": tmp_path, "scene": scene}
-    done = python(COMMANDS.format(commands=[[part.format(**places) for part in command]]))
-    assert done.returncode == 2
-    assert f"pip install 'dimo-ns[{extra}]'" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+NEEDS = {
+    "demo": (["demo", "--out", "{folder}/demo"], "train"),
+    "report": (["report", "{run}"], "train"),
+    "export scene": (["export", "scene", "{run}"], "train"),
+    "render": (["render", "{run}", "--out", "{folder}/run.mp4"], "train"),
+    "generate": (["generate", "{folder}/fox.png", "--out", "{folder}/fox"], "generate"),
+    "text fit": (["text", "fit", "{scene}"], "text"),
+}
+"""Commands, and the extra that each needs."""
+REFUSED = """
+import contextlib, io, json
+from dimo_ns.cli import main
+said = {{}}
+for name, arguments in {commands!r}.items():
+    with contextlib.redirect_stderr(io.StringIO()) as words:
+        try:
+            main(arguments)
+        except SystemExit as end:
+            said[name] = end.code, words.getvalue()
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def refused(scene: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """The exit status of each of these commands, and what it said."""
+    folder = tmp_path_factory.mktemp("refused")
+    (folder / "config.yml").write_text("")
+    places = {"folder": folder, "run": folder, "scene": scene}
+    commands = {name: [part.format(**places) for part in command] for name, (command, _) in NEEDS.items()}
+    done = python(REFUSED.format(commands=commands))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", NEEDS)
+def test_what_needs_an_extra_says_so_in_one_sentence(name: str, refused: dict[str, tuple[int, str]]):
+    code, said = refused[name]
+    assert code == 2
+    assert f"pip install 'dimo-ns[{NEEDS[name][1]}]'" in said
+    assert len(said.splitlines()) == 1
 
 
 def test_importing_a_space_and_asking_for_help_are_quick():

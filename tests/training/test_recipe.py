@@ -72,9 +72,11 @@ def test_the_papers_resolutions():
 
 @EVERY_RECIPE
 def test_what_happens_at_fractions_happens_once_each_and_in_order(recipe):
+    every = moments(recipe)
     for index, phase in enumerate(recipe.phases):
-        for fractions in (phase.density.grow_at, phase.density.prune_at, phase.density.farthest_at):
-            hits = [m.is_at(fractions) for m in moments(recipe) if m.index == index]
+        within = [moment for moment in every if moment.index == index]
+        for fractions in filter(None, (phase.density.grow_at, phase.density.prune_at, phase.density.farthest_at)):
+            hits = [moment.is_at(fractions) for moment in within]
             assert [hit for hit in hits if hit is not None] == list(range(len(fractions)))
 
 
