@@ -17,6 +17,8 @@ from nerfstudio.scripts import train as ns_train
 from nerfstudio.utils import writer
 
 from dimo_ns.core.cameras import Cameras, orbit, orbit_c2w
+from dimo_ns.data.dataset import cameras_of
+from dimo_ns.data.format import load
 from dimo_ns.rasterize.render import render
 from dimo_ns.runs import load_run
 from tests.brief_runs import train, write_animal
@@ -170,18 +172,24 @@ def test_ns_render_renders_camera_paths_of_a_chosen_motion(run: Path, tmp_path: 
         assert error(found[1][:, :size], picture_of(run, other, times[1], cameras)) > 1
 
 
-def test_ns_render_flies_through_the_views_of_a_chosen_motion(run: Path, tmp_path: Path):
-    names = ["rgb", "alpha", "depth", "keypoints"]
+def test_ns_render_flies_through_the_views_of_a_chosen_motion(dataset: Path, run: Path, tmp_path: Path):
+    """From the first test view on; the object holds the frame of the camera that was named."""
+    names, frame = ["rgb", "alpha", "depth", "keypoints"], 10
     ns_render.RenderInterpolated(
         load_config=run / "config.yml",
         output_path=tmp_path,
         output_format="images",
+        image_format="png",
         interpolation_steps=1,
-        camera_idx=FIRST["jump"] + 10 * 9,
+        camera_idx=FIRST["jump"] + frame * 9,
         rendered_output_names=names,
     ).main()
-    found = iio.imread(min(tmp_path.glob("*.jpg")))
+    found = iio.imread(min(tmp_path.glob("*.png")))
     assert found.shape == (48, len(names) * 48, 3)
+    cameras = cameras_of(load(dataset).test_views[:1])
+    assert error(found[:, :48], picture_of(run, "jump", frame / 21, cameras)) <= 0.5  # rounding
+    assert error(found[:, :48], picture_of(run, "walk", frame / 21, cameras)) > 1
+    assert error(found[:, :48], picture_of(run, "jump", 0.0, cameras)) > 1
 
 
 def test_a_scene_leaves_the_run_and_poses_as_the_run_does(run: Path, tmp_path: Path):
