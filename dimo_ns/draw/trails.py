@@ -108,16 +108,6 @@ def draw_trails(
     return overlay.drawn()
 
 
-def draw_points(
-    image: UInt8[np.ndarray, "h w 3"],
-    pixels: Float[np.ndarray, "k 3"],
-    seen: Bool[np.ndarray, " k"],
-    shades: UInt8[np.ndarray, "k 3"],
-) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture with a dot at every projected point (pixel x, y, depth)."""
-    return draw_trails(image, pixels[None], seen[None], shades)
-
-
 class Overlay:
     """What is drawn over a picture, larger than it and brought to its size at the end."""
 

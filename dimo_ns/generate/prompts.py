@@ -15,12 +15,11 @@ from typing import Any
 
 import yaml
 
-import dimo_ns
 from dimo_ns.errors import DimoError
+from dimo_ns.files import configs
 from dimo_ns.files.fields import parse_yaml, read_bytes, read_yaml
 
-PACKAGE = Path(dimo_ns.__file__).parent
-CONFIGS = next(path for path in (PACKAGE / "configs", PACKAGE.parent / "configs") if path.is_dir()) / "generate"
+CONFIGS = configs.CONFIGS / "generate"
 AMPLITUDES = ("large", "medium", "small")
 SUFFIX = (
     "One continuous movement, in place, the whole body always in the frame, plain pure white background, even light, "

@@ -11,7 +11,6 @@ import torch
 from nerfstudio.utils.rich_utils import CONSOLE
 from rich.progress import Progress
 
-from dimo_ns.core.decoder import MLPDecoder
 from dimo_ns.core.types import Gaussians, RigidTransforms
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.metrics.images import Shot, save
@@ -119,7 +118,7 @@ def describe(model: DimoModel, dataset: Dataset) -> dict[str, Any]:
     return {
         "gaussians": len(scene.gaussians),
         "keypoints": len(scene.keypoints),
-        "decoder": "mlp" if isinstance(scene.decoder, MLPDecoder) else "low_rank",
+        "decoder": model.recipe.decoder,
         "latent_dim": scene.latents.mu.shape[1],
         "dataset_hash": dataset.hash,
         "versions": {name: version(name) for name in ("dimo-ns", "nerfstudio", "torch")},

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from dimo_ns.core.geometry import nearest_neighbours
 from dimo_ns.core.scene import Scene
 from dimo_ns.core.trajectories import TrajectoryTable
 from dimo_ns.core.types import Gaussians, RigidTransforms
-from dimo_ns.tracking.graph import DiffuseGradient, KeypointGraph
+from dimo_ns.tracking.graph import KeypointGraph
 from dimo_ns.tracking.schedule import level
 from dimo_ns.training.datamanager import Batch
 from dimo_ns.training.recipe import Phase
@@ -103,11 +102,11 @@ class Table(Mover):
         return self.scene.carry(self.transforms(z, t, motion_ids))
 
     def move(self, batch: Batch, fraction: float) -> Moved:
-        translations, quats = self.table.rows(batch.motion_ids, batch.frame_ids)
+        frames = batch.motion_ids, batch.frame_ids
         if self.smoothing:
-            kernel = self.graph().kernel(level(self.smoothing, fraction))
-            translations, quats = DiffuseGradient.apply(translations, kernel), DiffuseGradient.apply(quats, kernel)
-        transforms = RigidTransforms(translations, F.normalize(quats, dim=-1))
+            transforms = self.graph().smoothed(*self.table.rows(*frames), level(self.smoothing, fraction))
+        else:
+            transforms = self.table(*frames)
         return Moved(self.scene.carry(transforms), self.points, transforms, self.graph)
 
 

@@ -29,7 +29,7 @@ def centre(image: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("place", [(100.0, 80.0), (100.5, 80.25), (17.3, 201.9)])
 def test_a_dot_is_where_the_key_point_is_projected(place):
     pixels = np.array([[*place, 2.0]])
-    drawn = trails.draw_points(BLANK, pixels, np.array([True]), RED)
+    drawn = trails.draw_trails(BLANK, pixels[None], np.array([[True]]), RED)
     np.testing.assert_allclose(centre(drawn), place, atol=0.3)
     assert ink(drawn).max() > 200
 
@@ -59,7 +59,7 @@ def test_what_is_hidden_is_faint_and_covers_nothing_that_is_seen():
 
 def test_places_behind_the_camera_or_far_outside_are_left_out():
     pixels = np.array([[100.0, 100, -1], [np.inf, 3, 1], [1e9, 0, 1], [100, 100, 0]])
-    drawn = trails.draw_points(BLANK, pixels, np.ones(4, bool), RED.repeat(4, 0))
+    drawn = trails.draw_trails(BLANK, pixels[None], np.ones((1, 4), bool), RED.repeat(4, 0))
     assert not ink(drawn).any()
 
 
