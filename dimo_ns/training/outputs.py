@@ -10,7 +10,7 @@ from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras as NerfstudioCameras
 from torch import Tensor
 
-from dimo_ns.core.cameras import Cameras, viewmats_from_c2w
+from dimo_ns.core.cameras import Cameras, intrinsics, viewmats_from_c2w
 from dimo_ns.core.types import Gaussians
 from dimo_ns.draw import trails
 from dimo_ns.draw.pictures import Picture
@@ -88,5 +88,5 @@ def from_nerfstudio(camera: NerfstudioCameras) -> Cameras:
     """The first of nerfstudio's cameras as one of ours."""
     c2w = torch.eye(4, device=camera.camera_to_worlds.device)
     c2w[:3] = camera.camera_to_worlds.view(-1, 3, 4)[0]
-    K = camera.get_intrinsics_matrices().float().view(3, 3)
+    K = intrinsics(*(length.float().flatten()[0] for length in (camera.fx, camera.fy, camera.cx, camera.cy)))
     return Cameras(viewmats_from_c2w(c2w), K, (int(camera.height.flatten()[0]), int(camera.width.flatten()[0])))

@@ -139,7 +139,7 @@ def test_cuda_and_cpu_give_the_same_images_and_gradients(batch):
     v_out = torch.randn(*batch, 2, H, W, 4, generator=torch.Generator().manual_seed(0))
     results = []
     for device in ("cpu", "cuda"):
-        leaves = [t.to(device).requires_grad_() for t in args[:5]]
+        leaves = [t.clone().to(device).requires_grad_() for t in args[:5]]  # clone: .to('cpu') hands back its own
         out, alpha, meta = rasterization(
             *leaves, *(t.to(device) for t in args[5:]), W, H, backgrounds=background.to(device),
             render_mode="RGB+D", absgrad=True,

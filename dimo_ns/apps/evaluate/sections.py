@@ -63,7 +63,7 @@ def held_out_motion(space: MotionSpace, dataset: Dataset, motion: str, protocol:
     found: dict[str, Any] = {"best_training_motion": max(in_its_place, key=lambda figures: figures["psnr"])}
     one = protocol.single_view or dataset.train_views[0].name
     for suffix, views in (("", None), ("_one_view", [one])):
-        seen = observe(dataset, motion, views)
+        seen = observe(dataset, motion, views, space.device)
         for kind, adapt in (("latent", False), ("adapted", True)):
             if not adapt or protocol.adapt_rank:
                 result = fit_motion(space, seen, adapt, protocol.adapt_rank, seed=protocol.seed)
