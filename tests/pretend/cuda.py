@@ -1,9 +1,9 @@
 """A stand-in for a CUDA device, for machines without one: finds tensors that are on the wrong device, operations that
 wait for the device, and how many kernels a step launches.
 
-What is "on cuda" is a tensor of the CPU in a wrapper that says device=cuda:0. Every call of torch is looked at: one that
-mixes such tensors with others of more than zero dimensions raises what CUDA raises, `.numpy()` raises, `.cpu()` and
-`.to()` move. All is computed on the CPU, with its results. In place of gsplat's kernels stand those of our CPU backend.
+What is "on cuda" is a tensor of the CPU in a wrapper that says device=cuda:0. Every call of torch is looked at: one
+that mixes such tensors with others of more than zero dimensions raises what CUDA raises, `.numpy()` raises, `.cpu()`
+and `.to()` move. All is computed on the CPU, with its results. In gsplat's place stands our CPU backend.
 
     with pretend_cuda():
         ...  # whatever asks for "cuda" gets it, in the threads that are started here too
@@ -35,7 +35,7 @@ GSPLAT_LAUNCHES = {
     # conics, colours and opacities have been set to zero.
     "composite": (12, 6),
 }
-"""How many kernels gsplat launches for a batch, forward and backward, where each call of the stand-in is one of ours."""
+"""How many kernels gsplat launches for a batch, forward and backward; here each call is one of the CPU backend."""
 
 
 class _Here(threading.local):
@@ -146,7 +146,12 @@ def _compute(func: Any, args: Any, kwargs: Any) -> Any:
 
 
 aten = torch.ops.aten
-_NO_KERNEL = {aten._unsafe_view.default, aten.lift_fresh.default, aten.set_.source_Tensor, aten._local_scalar_dense.default}
+_NO_KERNEL = {
+    aten._unsafe_view.default,
+    aten.lift_fresh.default,
+    aten.set_.source_Tensor,
+    aten._local_scalar_dense.default,
+}
 _INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default}
 
 
@@ -269,7 +274,12 @@ _NOT_LOOKED_AT = {
     torch.autograd.grad,
 }
 _COPIES = {Tensor.copy_, Tensor.__setitem__}
-_MAY_MIX = {Tensor.__getitem__, Tensor.index_put_, Tensor.index_put, torch.index_put} | _COPIES  # indices may be the host's
+_MAY_MIX = {
+    Tensor.__getitem__,
+    Tensor.index_put_,
+    Tensor.index_put,
+    torch.index_put,
+} | _COPIES  # indices may be the host's
 
 
 class _Dispatch(TorchDispatchMode):
@@ -365,10 +375,14 @@ _DEVICE: dict[str, Callable[..., Any]] = {
     "max_memory_allocated": lambda *_: 0,
     "get_rng_state": lambda *_: torch.get_rng_state(),
     "get_rng_state_all": list,
-} | dict.fromkeys(
-    "synchronize empty_cache set_device manual_seed manual_seed_all set_rng_state set_rng_state_all".split(),
-    lambda *_: None,
-)
+    "synchronize": lambda *_: None,
+    "empty_cache": lambda: None,
+    "set_device": lambda _: None,
+    "manual_seed": lambda _: None,
+    "manual_seed_all": lambda _: None,
+    "set_rng_state": lambda *_: None,
+    "set_rng_state_all": lambda _: None,
+}
 """What torch.cuda says of it."""
 
 

@@ -1,0 +1,80 @@
+"""Whether what was made on the pretended device is what the CPU makes: the same operations in another order, so that
+numbers differ by rounding."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from plyfile import PlyData
+from safetensors.numpy import load_file
+
+TIMED = {"seconds", "latency_ms", "fps", "num_rays_per_sec"}
+"""Figures that are times."""
+
+
+def check_alike(one: Path, other: Path, tolerance: float = 1e-4) -> None:
+    """Two files, or two folders with files of the same names, hold the same up to a tolerance."""
+    if one.is_dir():
+        names = [sorted(p.relative_to(root) for p in root.rglob("*")) for root in (one, other)]
+        assert names[0] == names[1]
+        assert names[0]
+        for name in names[0]:
+            if (one / name).is_file():
+                check_alike(one / name, other / name, tolerance)
+        return
+    read = READERS[one.suffix]
+    compare(read(one), read(other), tolerance, one.name)
+
+
+def compare(one: Any, other: Any, tolerance: float, where: str) -> None:
+    """Dictionaries and lists item by item, pictures by their mean difference, numbers by a tolerance."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one.keys() - TIMED:
+            compare(one[key], other[key], tolerance, f"{where}: {key}")
+    elif isinstance(one, list):
+        assert len(one) == len(other), where
+        for i, (a, b) in enumerate(zip(one, other, strict=True)):
+            compare(a, b, tolerance, f"{where}: {i}")
+    elif isinstance(one, np.ndarray) and one.dtype == np.uint8:
+        assert one.shape == other.shape, where
+        assert np.abs(one.astype(float) - other).mean() < 255 * tolerance, where
+    elif isinstance(one, np.ndarray) and one.dtype.kind == "f":
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance, err_msg=where)
+    elif isinstance(one, np.ndarray):
+        assert np.array_equal(one, other), where
+    elif isinstance(one, float):
+        assert one == pytest.approx(other, rel=tolerance, abs=tolerance), where
+    else:
+        assert one == other, where
+
+
+def _ply(path: Path) -> dict[str, np.ndarray]:
+    vertices = PlyData.read(str(path))["vertex"]
+    return {p.name: np.asarray(vertices[p.name]) for p in vertices.properties}
+
+
+def _bytes(path: Path) -> np.ndarray:
+    return np.frombuffer(path.read_bytes(), np.uint8)
+
+
+def _page(path: Path) -> list[Any]:
+    """Its words, and how long its data are: rounding changes a few letters of these."""
+    parts = re.split(r"([A-Za-z0-9+/=]{1000,})", path.read_text())
+    return [part if i % 2 == 0 else len(part) for i, part in enumerate(parts)]
+
+
+READERS = {
+    ".json": lambda path: json.loads(path.read_text()),
+    ".npz": lambda path: dict(np.load(path)),
+    ".safetensors": load_file,
+    ".ply": _ply,
+    ".mp4": iio.imread,
+    ".png": iio.imread,
+    ".glb": _bytes,
+    ".html": _page,
+}
