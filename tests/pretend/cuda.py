@@ -134,6 +134,7 @@ def _compute(func: Any, args: Any, kwargs: Any) -> Any:
         _wait(_here.called or str(func))
     if not (func.is_view or "empty" in str(func) or func in _NO_KERNEL):
         _launch(str(func))
+    outer, outer_options = args, kwargs
     args, kwargs = tree_unflatten([x.inner if isinstance(x, Pretended) else x for x in flat], spec)
     same = {id(x.inner): x for x in pretended}
 
@@ -142,7 +143,11 @@ def _compute(func: Any, args: Any, kwargs: Any) -> Any:
             return x
         return same[id(x)] if id(x) in same else Pretended(x)
 
-    return tree_map(pretend, func(*args, **kwargs))
+    out = func(*args, **kwargs)
+    if torch.Tag.inplace_view in func.tags:  # such as squeeze_: the wrapper has to change its shape too
+        with torch._C._DisableTorchDispatch():  # pyright: ignore
+            return func(*outer, **outer_options)
+    return tree_map(pretend, out)
 
 
 aten = torch.ops.aten

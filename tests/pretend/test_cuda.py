@@ -47,6 +47,13 @@ def test_tensors_say_where_they_are_and_what_is_made_of_them_is_there():
     assert not x.cpu().is_cuda
     assert x.cpu().tolist() == x.tolist() == [3.0, -1.0, 2.0]
     assert x.cpu().to("cuda", torch.float64).dtype == torch.float64
+    assert f"{x.sum():.1f} {x[0]}" == "4.0 3.0"
+
+
+def test_operations_that_change_shapes_in_place_do():
+    x = some()[None]
+    assert x.squeeze_(0).shape == x.shape == (3,)
+    assert (x @ torch.ones(3, 2, device="cuda")).shape == (2,)  # which squeezes its product in place
 
 
 MIXED: dict[str, Callable[[Tensor, Tensor], object]] = {

@@ -141,6 +141,7 @@ def test_dimo_view_serves_a_scene(scene: Path, monkeypatch: pytest.MonkeyPatch, 
 
 def model_of(root: Path, recipe: Path) -> DimoModel:
     """One in its last phase, that was never trained, with the tab."""
+    torch.manual_seed(0)
     place = "cuda" if torch.cuda.is_available() else "cpu"
     manager = DimoDataManagerConfig(dataparser=DimoDataParserConfig(data=root)).setup(device=place, test_mode="test")
     config = DimoModelConfig(recipe=str(recipe), panel=MotionTab)
