@@ -13,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -21,8 +22,8 @@ import torch._dynamo  # which has to be there before anything is replaced
 from torch import Tensor
 from torch.optim import optimizer
 from torch.overrides import TorchFunctionMode
+from torch.utils._foreach_utils import _group_tensors_by_device_and_dtype
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 CUDA, CPU = torch.device("cuda", 0), torch.device("cpu")
 
@@ -126,28 +127,42 @@ def _plainly() -> Iterator[None]:
 
 def _compute(func: Any, args: Any, kwargs: Any) -> Any:
     """Computes on what is inside; what comes of pretended tensors, or is made in a call on them, is pretended."""
-    flat, spec = tree_flatten((args, kwargs))
-    pretended = [x for x in flat if isinstance(x, Pretended)]
+    pretended = [x for x in _tensors((args, kwargs)) if isinstance(x, Pretended)]
     if not pretended and not _here.inside:
         return func(*args, **kwargs)
     if _waits(func, args, kwargs):
         _wait(_here.called or str(func))
     if not (func.is_view or "empty" in str(func) or func in _NO_KERNEL):
         _launch(str(func))
-    outer, outer_options = args, kwargs
-    args, kwargs = tree_unflatten([x.inner if isinstance(x, Pretended) else x for x in flat], spec)
     same = {id(x.inner): x for x in pretended}
-
-    def pretend(x: Any) -> Any:
-        if not isinstance(x, Tensor) or isinstance(x, Pretended):
-            return x
-        return same[id(x)] if id(x) in same else Pretended(x)
-
-    out = func(*args, **kwargs)
+    inner = partial(_with_tensors, lambda x: x.inner if isinstance(x, Pretended) else x)
+    out = func(*inner(args), **inner(kwargs))
     if torch.Tag.inplace_view in func.tags:  # such as squeeze_: the wrapper has to change its shape too
         with torch._C._DisableTorchDispatch():  # pyright: ignore
-            return func(*outer, **outer_options)
-    return tree_map(pretend, out)
+            return func(*args, **kwargs)
+    return _with_tensors(lambda x: same[id(x)] if id(x) in same else Pretended(x), out)
+
+
+def _tensors(x: Any) -> Iterator[Tensor]:
+    """All tensors in arguments."""
+    if isinstance(x, Tensor):
+        yield x
+    elif isinstance(x, (tuple, list)):
+        for item in x:
+            yield from _tensors(item)
+    elif isinstance(x, dict):
+        yield from _tensors(list(x.values()))
+
+
+def _with_tensors(change: Callable[[Tensor], Tensor], x: Any) -> Any:
+    """Arguments, or what came of them, with other tensors."""
+    if isinstance(x, Tensor):
+        return change(x)
+    if isinstance(x, (tuple, list)) and any(True for _ in _tensors(x)):
+        return type(x)(_with_tensors(change, item) for item in x)
+    if isinstance(x, dict):
+        return {name: _with_tensors(change, item) for name, item in x.items()}
+    return x
 
 
 aten = torch.ops.aten
@@ -311,7 +326,7 @@ class _Calls(TorchFunctionMode):
             return isinstance(args[0], Pretended) == isinstance(args[1], Pretended)
         if func is torch.nn.functional.embedding_bag and isinstance(args[0], Pretended):
             return _embedding_bag(*args, **kwargs)
-        tensors = [x for x in tree_flatten((args, kwargs))[0] if isinstance(x, Tensor)]
+        tensors = list(_tensors((args, kwargs)))
         pretended = any(isinstance(x, Pretended) for x in tensors)
         if pretended and any(x.dim() > 0 and not isinstance(x, Pretended) for x in tensors):
             _check_mix(func, args)
@@ -371,6 +386,12 @@ def _instead(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _grouped(tensors: Any, with_indices: bool = False) -> Any:
+    """What optimizers work on at once; torch's own says where the tensors really are."""
+    groups = _group_tensors_by_device_and_dtype(tensors, with_indices)
+    return {(lists[0][0].device, dtype): (lists, indices) for (_, dtype), (lists, indices) in groups.items()}
+
+
 _DEVICE: dict[str, Callable[..., Any]] = {
     "is_available": lambda: True,
     "device_count": lambda: 1,
@@ -418,6 +439,7 @@ def pretend_cuda() -> Iterator[None]:
     changes: list[tuple[Any, str, Any]] = [(torch.cuda, name, fake) for name, fake in _DEVICE.items()]
     changes += [(gsplat_backend, name, _instead(name, getattr(backend, name))) for name in GSPLAT_LAUNCHES]
     changes.append((threading.Thread, "start", start_looking))
+    changes.append((optimizer.Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(_grouped)))
     changes.append((optimizer, "_foreach_supported_types", [*optimizer._foreach_supported_types, Pretended]))
     conversion = torch.__future__
     previous = conversion.get_overwrite_module_params_on_conversion()

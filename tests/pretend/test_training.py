@@ -27,6 +27,18 @@ from tests.pretend.small_recipes import KEYPOINTS, STEPS, write_small
 from tests.training.tiny_runs import MOTIONS, SIZE, VIEWS, write_set
 
 FRAMES = 4
+MOST_LAUNCHES = {
+    "rest": 150,
+    "track": 700,
+    "trajectories": 850,
+    "distill": 115,
+    "points": 410,
+    "points settle": 600,
+    "points rigid": 800,
+    "joint": 1350,
+    "joint fine": 1150,
+}
+"""In a step of each phase: a tenth more than there were when this was written. A step takes at least 4 us for each."""
 
 
 @dataclass
@@ -40,7 +52,7 @@ class Trained:
     launched: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     """How many operations each step of a phase has launched."""
     waits: list[str] = field(default_factory=list)
-    """Where a step has waited for the device."""
+    """Where a step that is not the first of its phase has waited for the device."""
     pictures: list[tuple[torch.device, torch.Size]] = field(default_factory=list)
     """Of the evaluations during training."""
 
@@ -72,10 +84,10 @@ def trained(request: pytest.FixtureRequest, dataset: Path, tmp_path_factory: pyt
         found.steps[phase] += 1
         with launches() as counted:
             try:
-                with no_waiting():
+                with nullcontext() if found.steps[phase] == 1 else no_waiting():
                     result = iteration(trainer, step)
             except AssertionError as error:
-                found.waits.append(f"{phase}: {error}")
+                found.waits.append(f"{phase}: {str(error).splitlines()[0]}")
                 result = iteration(trainer, step)
         found.launched[phase].append(counted.total())
         return result
@@ -105,7 +117,14 @@ def test_every_phase_is_trained_and_looked_at(trained: Trained):
 
 
 def test_no_step_waits_for_the_device(trained: Trained):
-    assert trained.waits == []
+    """Apart from a phase's first, in which the guard reports on the phase before, and from those of tracking in which
+    the smoothing changes, for which a matrix is inverted."""
+    assert set(trained.waits) <= {"track: linalg_inv waits for the device"}
+
+
+def test_no_step_launches_more_than_it_has_to(trained: Trained):
+    for phase, counts in trained.launched.items():
+        assert 20 < max(counts[1:]) <= MOST_LAUNCHES[phase], phase
 
 
 def test_what_it_keeps_is_finite_and_on_no_device(trained: Trained):
