@@ -11,7 +11,8 @@ from torch import Tensor
 from dimo_ns.core.cameras import orbit
 from dimo_ns.errors import DimoError
 from dimo_ns.rasterize.render import render
-from tests.pretend.cuda import CPU, CUDA, GSPLAT_LAUNCHES, launches, no_waiting
+from tests.pretend.cuda import GSPLAT_LAUNCHES, launches, no_waiting
+from tests.pretend.pretended import CPU, CUDA
 from tests.spaces import some_space
 
 pytestmark = pytest.mark.usefixtures("cuda")
@@ -197,8 +198,7 @@ def test_what_does_not_wait_passes():
         x.clone()[x > 0] = 0.0
         x.repeat_interleave(2)
         x.repeat_interleave(counts(), output_size=3)
-        x[counts()]
-        x[torch.tensor([0, 2])]
+        _ = x[counts()], x[torch.tensor([0, 2])]
         torch.where(x > 0, x, 0.0)
         x.masked_fill(x > 0, 1.0)
         torch.ones(2).to("cuda")
@@ -246,7 +246,7 @@ def test_gsplat_is_counted_as_what_it_launches_once_forward_and_once_backward():
 def test_optimizers_launch_for_all_parameters_at_once():
     parameters = [torch.ones(2, device="cuda", requires_grad=True) for _ in range(5)]
     optimizer = torch.optim.Adam(parameters, fused=True)
-    sum((p**2).sum() for p in parameters).backward()
+    torch.stack(parameters).square().sum().backward()
     optimizer.step()  # which makes the moments
     with launches() as counted:
         optimizer.step()

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import torch
 from nerfstudio.scripts import eval as ns_eval
 
+from dimo_ns import cli
 from dimo_ns.draw import motion_videos
 from dimo_ns.reports.run_page import write_run_page
 from dimo_ns.runs import load_run, open_space
@@ -22,7 +22,8 @@ from dimo_ns.training.recipe import names, read_recipe
 from dimo_ns.training.trainer import DimoTrainer
 from tests.brief_runs import train
 from tests.pretend.alike import check_alike, compare
-from tests.pretend.cuda import CUDA, launches, no_waiting, pretend_cuda
+from tests.pretend.cuda import launches, no_waiting, pretend_cuda
+from tests.pretend.pretended import CUDA
 from tests.pretend.small_recipes import KEYPOINTS, STEPS, write_small
 from tests.training.tiny_runs import MOTIONS, SIZE, VIEWS, write_set
 
@@ -31,7 +32,7 @@ MOST_LAUNCHES = {
     "rest": 150,
     "track": 700,
     "trajectories": 850,
-    "distill": 115,
+    "distill": 200,
     "points": 410,
     "points settle": 600,
     "points rigid": 800,
@@ -163,7 +164,7 @@ def test_every_output_is_the_cpus(trained: Trained):
 
 
 @pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Videos of few and small pictures."""
     monkeypatch.setattr(motion_videos, "FRAMES_PER_MOTION", 3)
     monkeypatch.setattr(motion_videos, "ORBIT_SIZE", (48, 64))
@@ -190,3 +191,11 @@ def test_its_space_is_the_cpus(trained: Trained):
         space = open_space(trained.folder)
         assert space.device == CUDA
         torch.testing.assert_close(space.positions(space.mu).cpu(), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_its_scene_is_exported(trained: Trained, tmp_path: Path):
+    """It is the same to the last bit: nothing is computed."""
+    for place in ("cuda", "cpu"):
+        with on(place):
+            cli.main(["export", "scene", str(trained.folder), "--out", str(tmp_path / place)])
+    check_alike(tmp_path / "cuda", tmp_path / "cpu", tolerance=0)

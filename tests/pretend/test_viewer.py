@@ -25,7 +25,8 @@ from dimo_ns.viewer.player import Player, seen_by
 from dimo_ns.viewer.serve import SceneViewer, free_port
 from dimo_ns.viewer.splats import splats_of
 from dimo_ns.viewer.state import LAYERS, State
-from tests.pretend.cuda import CUDA, pretend_cuda
+from tests.pretend.cuda import pretend_cuda
+from tests.pretend.pretended import CUDA
 from tests.pretend.small_recipes import write_small
 from tests.spaces import some_space
 from tests.training.tiny_runs import MOTIONS, VIEWS, flat, write_set
