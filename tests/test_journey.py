@@ -212,7 +212,7 @@ def test_a_scene_leaves_the_run_and_poses_as_the_run_does(run: Path, tmp_path: P
         (["--pipeline.datamanager.dataparser.motions", "wlak"], "no motion 'wlak'"),
         (
             ["--pipeline.model.recipe", "labtop"],
-            "There is no recipe 'labtop'; there are full, laptop, laptop-mlp, paper",
+            "no recipe 'labtop'; there are full, laptop, laptop-mlp, paper",
         ),
         (["--pipeline.model.recipe", "none.yaml"], "none.yaml is missing"),
     ],

@@ -19,6 +19,11 @@ def kernel(function: Callable[..., Any]) -> Any:
 def launch(kernel: Any, grid: tuple[int, ...], *arguments: Tensor | float, **constants: int | bool) -> None:
     """Starts a Triton kernel with so many programs. `arguments`: contiguous tensors, and numbers; `constants`: what
     the kernel is compiled for."""
+    start(kernel, grid, arguments, constants)
+
+
+def start(kernel: Any, grid: tuple[int, ...], arguments: tuple[Any, ...], constants: dict[str, Any]) -> None:
+    """`launch`, in the one place where it happens."""
     first = next(argument for argument in arguments if isinstance(argument, Tensor))
     with torch.cuda.device_of(first):
         kernel[grid](*arguments, **constants)

@@ -171,9 +171,7 @@ def test_a_recipe_is_found_by_its_name_or_its_file(tmp_path):
     copy = tmp_path / "mine.yaml"
     copy.write_text(recipe_text("laptop").replace("keypoints: 512", "keypoints: 64"))
     assert read_recipe(str(copy)) == replace(LAPTOP, keypoints=64)
-    with pytest.raises(
-        DimoError, match="no recipe 'labtop'; there are full, laptop, laptop-mlp, paper, or give a file"
-    ):
+    with pytest.raises(DimoError, match=r"no recipe 'labtop'; there are full, .*, paper, or give a file"):
         read_recipe("labtop")
     with pytest.raises(DimoError, match=r"none.yaml is missing"):
         read_recipe(str(tmp_path / "none.yaml"))
