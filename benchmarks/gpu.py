@@ -22,7 +22,7 @@ from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.losses import arap, ssim
 from dimo_ns.core.scene import Scene
 from dimo_ns.rasterize import rasterization
-from dimo_ns.rasterize.skinning import fused_blend
+from dimo_ns.rasterize.skinning import fused_skin
 
 MOTIONS, TIMES, VIEWS, SIZE, KEYPOINTS, PER_KEYPOINT = 4, 2, 2, 512, 512, 200
 WARM_UP, REPETITIONS = 5, 30
@@ -41,7 +41,7 @@ def build(kind: str) -> Scene:
     colors = torch.rand(KEYPOINTS, 3, generator=generator)
     gaussians = init_around_keypoints(keypoints, radii, colors, PER_KEYPOINT, generator=generator)
     decoder = MLPDecoder() if kind == "mlp" else LowRankDecoder(KEYPOINTS, rank=96, width=512)
-    return Scene(MotionLatents(MOTIONS), decoder, keypoints, radii, gaussians, fused_blend)
+    return Scene(MotionLatents(MOTIONS), decoder, keypoints, radii, gaussians, fused_skin)
 
 
 def agreement() -> None:

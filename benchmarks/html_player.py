@@ -28,7 +28,7 @@ from dimo_ns.data.dataset import Motion
 from dimo_ns.draw.pictures import take_pictures
 from dimo_ns.export.html import save_html
 from dimo_ns.export.html.pack import pack
-from dimo_ns.rasterize.skinning import fused_blend
+from dimo_ns.rasterize.skinning import fused_skin
 from dimo_ns.space.info import SceneInfo
 from dimo_ns.space.motion_space import MotionSpace
 from tests.export.browser import launched, open_page, pixels, psnr
@@ -54,7 +54,7 @@ def made_up(kind: str) -> MotionSpace:
             torch.rand(GAUSSIANS, 3),
             torch.randn(GAUSSIANS, 4),
         ),
-        fused_blend,
+        fused_skin,
     )
     with torch.no_grad():
         scene.latents.mu.normal_()

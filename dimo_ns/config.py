@@ -24,10 +24,14 @@ def _trainer(name: str, recipe: str) -> DimoTrainerConfig:
 
 
 dimo = MethodSpecification(
-    config=_trainer("dimo", "paper"),
-    description="DIMO: one model of an object's many motions, by the paper's recipe.",
+    config=_trainer("dimo", "full"),
+    description="DIMO: one model of an object's many motions, at full size; for a GPU.",
 )
 dimo_laptop = MethodSpecification(
     config=_trainer("dimo-laptop", "laptop"),
     description="DIMO sized for two CPU cores: motions found as explicit trajectories, then distilled into latents.",
+)
+dimo_paper = MethodSpecification(
+    config=_trainer("dimo-paper", "paper"),
+    description="DIMO by the paper's two stages, with its decoder, losses and schedules; for comparison.",
 )

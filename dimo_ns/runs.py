@@ -85,7 +85,7 @@ def load_run(path: Path) -> Run:
 
     config = yaml.load((folder / CONFIG).read_text(), Loader=yaml.Loader)
     if not isinstance(config, DimoTrainerConfig) or not isinstance(config.pipeline, DimoPipelineConfig):
-        raise DimoError(f"The run {folder} is of another method; give one of ns-train dimo or dimo-laptop.")
+        raise DimoError(f"The run {folder} is of another method; give one of ns-train dimo, dimo-laptop or dimo-paper.")
     found, state = checkpoint.load_newest(folder / config.relative_model_dir)
     pipeline = config.pipeline.setup(device="cuda" if torch.cuda.is_available() else "cpu", test_mode="test")
     checkpoint.check_manifest(found, state["manifest"], pipeline.manifest())

@@ -1,10 +1,15 @@
 """Checks arguments, results and array shapes of all of dimo_ns at run time, seeds every test, and skips GPU tests where
 there is no CUDA device."""
 
+import os
+
 import jaxtyping
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read where a kernel is made, when its module is imported
 
 # As in every type checker (PEP 484), an int is a float.
 jaxtyping.install_import_hook("dimo_ns", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")

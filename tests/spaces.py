@@ -7,7 +7,7 @@ from dimo_ns.core.gaussians import CanonicalGaussians
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.data.dataset import Motion
-from dimo_ns.rasterize.skinning import fused_blend
+from dimo_ns.rasterize.skinning import fused_skin
 from dimo_ns.space.info import SceneInfo
 from dimo_ns.space.motion_space import MotionSpace
 
@@ -34,7 +34,7 @@ def some_space(kind: str = "low_rank", gaussians: int = GAUSSIANS, seed: int = 0
             torch.rand(gaussians, 3, generator=generator),
             torch.randn(gaussians, 4, generator=generator),
         ),
-        fused_blend,
+        fused_skin,
     )
     with torch.no_grad():
         for parameter in scene.decoder.parameters():

@@ -210,7 +210,10 @@ def test_a_scene_leaves_the_run_and_poses_as_the_run_does(run: Path, tmp_path: P
     [
         (["--data", "/nowhere/at/all"], "/nowhere/at/all"),
         (["--pipeline.datamanager.dataparser.motions", "wlak"], "no motion 'wlak'"),
-        (["--pipeline.model.recipe", "labtop"], "There is no recipe 'labtop'; there are laptop, laptop-mlp, paper"),
+        (
+            ["--pipeline.model.recipe", "labtop"],
+            "no recipe 'labtop'; there are full, laptop, laptop-mlp, paper",
+        ),
         (["--pipeline.model.recipe", "none.yaml"], "none.yaml is missing"),
     ],
 )

@@ -1,6 +1,7 @@
 """`dimo`: the command line beside nerfstudio's own. Every command is a few lines over the function that does the work,
 imported only when it is called, so that `dimo --help` is quick."""
 
+import os
 import sys
 
 import tyro
@@ -38,6 +39,8 @@ def main(args: list[str] | None = None) -> None:
         report=report,
         **{"import": Import},
     )
+    # Before torch is imported: its threads, while they wait, leave the cores to other programs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     args = with_run(short_form(sys.argv[1:] if args is None else args))
     markers = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
     with exit_on_error():

@@ -3,6 +3,8 @@
 # What torch leaves untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -18,6 +20,48 @@ def composite(
     """Premultiplied RGBA over a background: what a render over the same background should match; and its alpha."""
     alpha = rgba[..., 3:]
     return rgba[..., :3] + (1 - alpha) * background, alpha
+
+
+class ErrorWeights(NamedTuple):
+    """Weights of what `pixel_errors` gives."""
+
+    l1: float = 0.0
+    mse: float = 0.0
+    mask: float = 0.0
+
+    def over(self, pixels: int) -> tuple[float, float, float]:
+        """What sums over so many pixels of three channels, and one of alpha, are multiplied by."""
+        return self.l1 / (3 * pixels), self.mse / (3 * pixels), self.mask / pixels
+
+
+def pixel_errors(
+    color: Float[Tensor, "b c h w 3"],
+    alpha: Float[Tensor, "b c h w 1"],
+    rgba: Float[Tensor, "b c h w 4"],
+    importance: Float[Tensor, "b c"],
+    weights: ErrorWeights,
+) -> Float[Tensor, "3"]:
+    """Weighted means over all pixels: of the absolute and of the squared difference of colours over white, each image
+    multiplied by its importance, and of the squared difference of alpha.
+
+    `color`: rendered, over black; `rgba`: the frames, premultiplied. Over white, the difference of colours is that over
+    black less that of alpha.
+    """
+    cover = alpha - rgba[..., 3:]
+    difference = color - rgba[..., :3] - cover
+    by_image = importance[..., None, None, None]
+    return torch.stack([
+        weights.l1 * (difference.abs() * by_image).mean(),
+        weights.mse * (difference.square() * by_image).mean(),
+        weights.mask * cover.square().mean(),
+    ])  # fmt: skip
+
+
+def weighted_square(
+    x: Float[Tensor, "n r"], target: Float[Tensor, "n r"], weights: Float[Tensor, " r"]
+) -> Float[Tensor, ""]:
+    """The mean over rows of the squared differences, summed with these weights."""
+    return ((x - target).square() @ weights).mean()
 
 
 def pyramid_l1(error: Float[Tensor, "b h w c"], levels: int) -> Float[Tensor, ""]:

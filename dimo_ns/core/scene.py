@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from .decoder import LowRankDecoder, MLPDecoder
 from .gaussians import CanonicalGaussians
 from .latents import MotionLatents
-from .skinning import Blend, blend, find_neighbours, skin, skinning_weights
+from .skinning import Skin, find_neighbours, skin_by_radii, skinning_weights
 from .types import Gaussians, RigidTransforms, SkinningWeights
 
 
@@ -23,16 +23,16 @@ class Scene(nn.Module):
         keypoints: Float[Tensor, "k 3"],
         radii: Float[Tensor, " k"],
         gaussians: CanonicalGaussians,
-        blend: Blend = blend,
+        skin: Skin = skin_by_radii,
     ):
-        """`blend`: what poses the Gaussians, torch's own or `rasterize.skinning.fused_blend`."""
+        """`skin`: what poses the Gaussians, torch's own or `rasterize.skinning.fused_skin`."""
         super().__init__()
         self.latents = latents
         self.decoder = decoder
         self.keypoints = nn.Parameter(keypoints.clone())
         self.log_radii = nn.Parameter(radii.log())
         self.gaussians = gaussians
-        self.blend = blend
+        self.skin = skin
         self.register_buffer("neighbours", find_neighbours(gaussians.means, self.keypoints))
 
     @torch.no_grad()
@@ -51,7 +51,7 @@ class Scene(nn.Module):
     def carry(self, transforms: RigidTransforms) -> Gaussians:
         """The Gaussians, posed by given key point transforms [b, k, ...]."""
         g = self.gaussians()
-        means, quats = skin(g.means, g.quats, self.skinning_weights(), self.keypoints, transforms, self.blend)
+        means, quats = self.skin(g.means, g.quats, self.keypoints, self.log_radii, self.neighbours, transforms)
         return Gaussians(means, quats, g.scales, g.opacities, g.colors)
 
     def pose(self, z: Float[Tensor, "b d"], t: Float[Tensor, " b"]) -> Gaussians:

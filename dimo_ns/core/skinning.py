@@ -87,6 +87,23 @@ def skin(
     return blend(means, quats, skinning.weights, affine, transforms.quats, skinning.indices)
 
 
+Skin = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, RigidTransforms], tuple[Tensor, Tensor]]
+"""A function with the first six arguments of `skin_by_radii`, in their order, and its results."""
+
+
+def skin_by_radii(
+    means: Float[Tensor, "n 3"],
+    quats: Float[Tensor, "n 4"],
+    keypoints: Float[Tensor, "k 3"],
+    log_radii: Float[Tensor, " k"],
+    indices: Int[Tensor, "n j"],
+    transforms: RigidTransforms,
+    blend: Blend = blend,
+) -> tuple[Float[Tensor, "b n 3"], Float[Tensor, "b n 4"]]:
+    """`skin` by the `skinning_weights` of these neighbours: everything from what is trained to the posed Gaussians."""
+    return skin(means, quats, skinning_weights(means, keypoints, log_radii, indices), keypoints, transforms, blend)
+
+
 def weighted_rows(
     table: Float[Tensor, "k d"], indices: Int[Tensor, "n j"], weights: Float[Tensor, "n j"]
 ) -> Float[Tensor, "n d"]:

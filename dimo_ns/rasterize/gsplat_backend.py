@@ -1,14 +1,14 @@
 """The CUDA backend: gsplat's own kernels (1.4 to 1.5), imported here and nowhere else.
 
-gsplat 1.4 knows no batch dimensions, so deformations are projected one after the other; their images are then
-composed together, as so many cameras. Importing gsplat compiles its kernels the first time: that takes minutes.
+Deformations are projected together, but for gsplat 1.4, which knows no batch dimensions and projects them one after the
+other; their images are composed together, as so many cameras. Importing gsplat compiles its kernels the first time:
+that takes minutes.
 """
 
 # What torch and gsplat leave untyped.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportMissingTypeStubs=false
 
-import math
 import weakref
 from typing import Any
 
@@ -25,29 +25,27 @@ def project(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     from gsplat import fully_fused_projection
 
-    batch = means.shape[:-2]
-    B = math.prod(batch)
     options: dict[str, Any] = {
         "eps2d": camera.eps2d,
         "near_plane": camera.near,
         "far_plane": camera.far,
         "radius_clip": camera.radius_clip,
     }
-    projections: list[tuple[Tensor, ...]] = []
-    for b in range(B):
-        inputs = (means, quats, scales, opacities, viewmats, Ks)
-        m, q, s, o, V, K = (t.reshape(B, *t.shape[len(batch) :])[b] for t in inputs)
-        if gsplat_version() >= (1, 5):  # which has tighter radii with them
-            options["opacities"] = o
-        projected = fully_fused_projection(m, None, q, s, V, K, camera.width, camera.height, **options)
-        projections.append(projected[:4])
-    if not batch:
-        radii, means2d, depths, conics = projections[0]
-    else:
-        radii, means2d, depths, conics = (torch.stack(t).unflatten(0, batch) for t in zip(*projections, strict=True))
-    if radii.dim() == depths.dim():  # gsplat 1.4: one radius for both directions
-        radii = radii[..., None].expand(*radii.shape, 2)
-    return means2d, conics, depths, radii
+    size = camera.width, camera.height
+    if gsplat_version() >= (1, 5):  # radii are tighter where opacities are given
+        projected = fully_fused_projection(
+            means, None, quats, scales, viewmats, Ks, *size, opacities=opacities, **options
+        )
+        radii, means2d, depths, conics = projected[:4]
+        return means2d, conics, depths, radii
+    batch = means.shape[:-2]
+    rows = (t.reshape(-1, *t.shape[len(batch) :]) for t in (means, quats, scales, viewmats, Ks))
+    each = [
+        fully_fused_projection(m, None, q, s, V, K, *size, **options)[:4] for m, q, s, V, K in zip(*rows, strict=True)
+    ]
+    stacked = (torch.stack(t) for t in zip(*each, strict=True))
+    radii, means2d, depths, conics = (t.unflatten(0, batch) if batch else t[0] for t in stacked)
+    return means2d, conics, depths, radii[..., None].expand(*radii.shape, 2)  # one radius for both directions
 
 
 def composite(

@@ -32,7 +32,7 @@ from dimo_ns.data.layouts.reading import MAX_FRAMES, PLAYBACK_FPS
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import check_unique, is_name
 from dimo_ns.files.output import check_free
-from dimo_ns.rasterize.skinning import fused_blend
+from dimo_ns.rasterize.skinning import fused_skin
 from dimo_ns.space.file import FILE, check_finite, save_scene
 from dimo_ns.space.info import SceneInfo
 
@@ -84,7 +84,7 @@ def read_authors(folder: Path) -> tuple[Scene, list[str]]:
     keypoints, log_radii = points[:, :3][:, CYCLE], points[:, 3]
     latents = read_latents(folder)
     decoder = read_decoder(folder / "timenet.pth", latents.mu.shape[1])
-    scene = Scene(latents, decoder, keypoints, log_radii.exp(), gaussians, fused_blend)
+    scene = Scene(latents, decoder, keypoints, log_radii.exp(), gaussians, fused_skin)
     check_finite(scene.state_dict(), f"The checkpoint {folder}")
     return scene.eval(), notes
 

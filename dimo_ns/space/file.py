@@ -23,7 +23,7 @@ from dimo_ns.errors import DimoError
 from dimo_ns.files.durable import write_files
 from dimo_ns.files.fields import read_json
 from dimo_ns.files.output import refusals
-from dimo_ns.rasterize.skinning import fused_blend
+from dimo_ns.rasterize.skinning import fused_skin
 
 FORMAT, VERSION = "dimo-scene", 1
 FILE = "scene.safetensors"
@@ -144,7 +144,7 @@ def build(tensors: Mapping[str, Tensor]) -> Scene:
             MLPDecoder(dim) if kind["kind"] == "mlp" else LowRankDecoder(keypoints, dim, kind["rank"], kind["width"])
         )
     latents, blank = MotionLatents(len(tensors["latents.mu"]), dim), CanonicalGaussians.blank(1)
-    scene = Scene(latents, decoder, torch.zeros(keypoints, 3), torch.ones(keypoints), blank, fused_blend)
+    scene = Scene(latents, decoder, torch.zeros(keypoints, 3), torch.ones(keypoints), blank, fused_skin)
     scene.gaussians = CanonicalGaussians.blank(gaussians)
     scene.neighbours = torch.zeros_like(neighbours)
     scene.load_state_dict({**parameters, "neighbours": neighbours})

@@ -1,7 +1,11 @@
 """The optimizer of explicit trajectories."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from .. import gpu
 
 
 class FrameAdam(torch.optim.Optimizer):
@@ -25,6 +29,9 @@ class FrameAdam(torch.optim.Optimizer):
                 if not state:
                     per_frame = p.new_zeros(*p.shape[:2], 1, 1)
                     state.update(mean=torch.zeros_like(p), square=per_frame, count=per_frame.clone())
+                if gpu.usable(p):
+                    self._step_on_gpu(p, state, group)
+                    continue
                 largest = p.grad.abs().amax((-1, -2), keepdim=True)
                 seen = largest > 0
                 if self.found_inf is not None:
@@ -37,3 +44,11 @@ class FrameAdam(torch.optim.Optimizer):
                 mean = state["mean"] / (1 - beta1 ** state["count"])
                 root = (state["square"] / (1 - beta2 ** state["count"])).sqrt() + eps
                 p.sub_(torch.where(seen, lr * mean / root, 0.0))
+
+    def _step_on_gpu(self, p: Tensor, state: dict[str, Tensor], group: dict[str, Any]) -> None:
+        from ..gpu.frame_adam import step  # Triton is not everywhere
+
+        assert p.grad is not None
+        skip = p.new_zeros(()) if self.found_inf is None else self.found_inf
+        moments = state["mean"], state["square"], state["count"]
+        step(p, p.grad.contiguous(), *moments, skip, group["lr"], group["betas"], group["eps"])

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .. import gpu
 from ..core import losses
 from ..core.geometry import nearest_neighbours
 from ..core.types import RigidTransforms
@@ -41,6 +42,18 @@ class KeypointGraph:
     def arap(self, keypoints: Float[Tensor, "k 3"], transforms: RigidTransforms) -> Float[Tensor, "*batch k j"]:
         """How far each edge is from having moved rigidly (`losses.arap`), in units of `edge_length_squared`."""
         return losses.arap(keypoints, self.edges, transforms) / self.edge_length_squared(keypoints)
+
+    def mean_arap(
+        self, keypoints: Float[Tensor, "k 3"], transforms: RigidTransforms, robust: float = 0.0
+    ) -> Float[Tensor, ""]:
+        """The mean of `arap` over transforms [b, k, ...] and edges; where `robust` is not zero, of its
+        `losses.charbonnier`."""
+        if gpu.usable(keypoints):
+            from ..gpu.rigidity import mean_arap  # Triton is not everywhere
+
+            return mean_arap(keypoints, self.edges, transforms, self.edge_length_squared(keypoints), robust)
+        energy = self.arap(keypoints, transforms)
+        return (losses.charbonnier(energy, robust) if robust else energy).mean()
 
 
 def connect(

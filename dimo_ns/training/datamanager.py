@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from nerfstudio.cameras.cameras import Cameras as NerfstudioCameras
 from nerfstudio.data.datamanagers.base_datamanager import DataManager
 from nerfstudio.data.datamanagers.full_images_datamanager import FullImageDatamanagerConfig
@@ -20,6 +20,7 @@ from dimo_ns.data.dataset import View, cameras_of
 from dimo_ns.data.frames import FrameStore
 from dimo_ns.data.images import read_rgba, read_video
 from dimo_ns.training.dataparser import DimoDataParserConfig
+from dimo_ns.training.resident import ResidentFrames
 
 
 @dataclass
@@ -81,7 +82,7 @@ class DimoDataManager(DataManager):
     def __init__(
         self, config: DimoDataManagerConfig, device: str | torch.device = "cpu", test_mode: str = "val", **_: Any
     ):
-        self.config, self.device, self.test_mode = config, device, test_mode
+        self.config, self.device, self.test_mode = config, torch.device(device), test_mode
         self.world_size = 1
         if config.data is not None:
             config.dataparser.data = Path(config.data)
@@ -112,6 +113,11 @@ class DimoDataManager(DataManager):
             budget_bytes=int(self.config.memory_gb * 2**30),
         )
 
+    @cached_property
+    def resident(self) -> ResidentFrames:
+        """Those of them that stay on the device."""
+        return ResidentFrames(self.frames, self.device)
+
     @property
     def fixed_indices_eval_dataloader(self) -> FixedIndicesEvalDataloader:
         return self.eval_dataloader
@@ -130,20 +136,31 @@ class DimoDataManager(DataManager):
 
     def prefetch(self, request: Request) -> None:
         """Starts decoding what `fetch` of the same request will want."""
-        self.frames.prefetch(request.motion_ids, request.frame_ids, request.view_ids, request.size)
+        if not self.resident.holds_all(request.size):
+            self.frames.prefetch(request.motion_ids, request.frame_ids, request.view_ids, request.size)
 
     def fetch(self, request: Request) -> Batch:
         """The frames of a request with their cameras, on the device."""
-        rgba = self.frames.batch(request.motion_ids, request.frame_ids, request.view_ids, request.size)
-        views = request.view_ids.to(self.device)
+        asked = request.motion_ids, request.frame_ids, request.view_ids
+        parts = [*asked[:2], asked[2].flatten(), self.resident.rows(*asked, request.size)]
+        ids = torch.cat(parts).to(self.device, non_blocking=True)
+        motion_ids, frame_ids, views, rows = ids.split([len(part) for part in parts])
+        views = views.view(request.view_ids.shape)
+        held = self.resident.frames(request.size)
+        rgba = self._uploaded(request) if held is None else held[rows].unflatten(0, views.shape)
         return Batch(
-            motion_ids=request.motion_ids.to(self.device),
-            frame_ids=request.frame_ids.to(self.device),
+            motion_ids=motion_ids,
+            frame_ids=frame_ids,
             view_ids=views,
-            times=request.frame_ids.to(self.device) / self.dataset.frames,
-            rgba=rgba.to(self.device, non_blocking=True).float() * (1 / 255),
+            times=frame_ids / self.dataset.frames,
+            rgba=rgba.float() * (1 / 255),
             cameras=self.cameras(request.size)[views],
         )
+
+    def _uploaded(self, request: Request) -> UInt8[Tensor, "b c h w 4"]:
+        rgba = self.frames.batch(request.motion_ids, request.frame_ids, request.view_ids, request.size)
+        rgba = rgba.pin_memory() if self.device.type == "cuda" else rgba  # the copy of what is pinned is not waited for
+        return rgba.to(self.device, non_blocking=True)
 
     def next_train(self, step: int) -> tuple[Any, dict]:
         raise NotImplementedError("DimoPipeline asks for requests instead.")

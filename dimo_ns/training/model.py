@@ -19,7 +19,7 @@ from dimo_ns.core.scene import Scene
 from dimo_ns.core.trajectories import TrajectoryTable
 from dimo_ns.errors import DimoError
 from dimo_ns.metrics.perceptual import Lpips
-from dimo_ns.rasterize.skinning import fused_blend
+from dimo_ns.rasterize.skinning import fused_skin
 from dimo_ns.tracking.graph import KeypointGraph
 from dimo_ns.training.movers import NEIGHBOURS, Mover, mover_of
 from dimo_ns.training.outputs import Outputs, Panel, outputs_of
@@ -32,7 +32,7 @@ class DimoModelConfig(ModelConfig):
 
     _target: type = field(default_factory=lambda: DimoModel)
     recipe: str = "laptop"
-    """One of the recipes that come with dimo (laptop, laptop-mlp, paper), or a file NAME.yaml: a copy of one of
+    """One of the recipes that come with dimo (full, laptop, laptop-mlp, paper), or a file NAME.yaml: a copy of one of
     configs/recipes, changed."""
     recipe_text: Annotated[str, tyro.conf.Suppress] = ""
     """The recipe itself: a run keeps what it was trained by."""
@@ -95,7 +95,7 @@ class DimoModel(Model):
             torch.zeros(keypoints, 3),
             torch.ones(keypoints),
             CanonicalGaussians.blank(recipe.gaussians),
-            fused_blend,
+            fused_skin,
         )
         self.table = TrajectoryTable(motions, self.frame_count, keypoints) if recipe.has_table else None
         self.lpips = Lpips.find() if any(phase.weights.lpips for phase in recipe.phases) else None

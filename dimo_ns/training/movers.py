@@ -10,7 +10,9 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dimo_ns import gpu
 from dimo_ns.core.geometry import nearest_neighbours
+from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.core.trajectories import TrajectoryTable
 from dimo_ns.core.types import Gaussians, RigidTransforms
@@ -35,6 +37,8 @@ class Moved:
     """How, [b, k, ...]; None where nothing moves."""
     graph: Callable[[], KeypointGraph] | None = None
     """Gives which of the points are kept rigid with which."""
+    divergence: Float[Tensor, ""] | None = None
+    """Of the latents that were drawn from the prior; None where none were."""
 
 
 @dataclass(eq=False)
@@ -124,8 +128,9 @@ class Decoder(Mover):
         return self.scene.pose(z, t)
 
     def move(self, batch: Batch, fraction: float) -> Moved:
-        transforms = self.scene.trajectory(self.scene.latents.draw(batch.motion_ids), batch.times)
-        return Moved(self.scene.carry(transforms), self.points, transforms, self.graph)
+        z, divergence = draw(self.scene.latents, batch.motion_ids)
+        transforms = self.scene.trajectory(z, batch.times)
+        return Moved(self.scene.carry(transforms), self.points, transforms, self.graph, divergence)
 
 
 class Points(Mover):
@@ -143,9 +148,9 @@ class Points(Mover):
         return self._carried(self.transforms(z, t, motion_ids))
 
     def move(self, batch: Batch, fraction: float) -> Moved:
-        z = self.scene.latents.draw(batch.motion_ids)
+        z, divergence = draw(self.scene.latents, batch.motion_ids)
         transforms = self.transforms(z, batch.times, batch.motion_ids)
-        return Moved(self._carried(transforms), self.points, transforms, self._graph)
+        return Moved(self._carried(transforms), self.points, transforms, self._graph, divergence)
 
     def _graph(self) -> KeypointGraph:
         return KeypointGraph(nearest_neighbours(self.points.detach(), NEIGHBOURS))
@@ -154,6 +159,16 @@ class Points(Mover):
         g = at_rest(self.scene, len(transforms.translations))
         scale = self.scene.gaussians.log_scales.mean().exp()
         return Gaussians(g.means + transforms.translations, g.quats, scale.expand_as(g.scales), g.opacities, g.colors)
+
+
+def draw(latents: MotionLatents, motion_ids: Int[Tensor, " b"]) -> tuple[Float[Tensor, "b d"], Float[Tensor, ""]]:
+    """A draw of the latents of these motions, and how far the posteriors of all motions are from the prior on average,
+    in nats."""
+    if gpu.usable(motion_ids):
+        from dimo_ns.gpu import latents as kernels  # Triton is not everywhere
+
+        return kernels.draw(latents.mu, latents.logvar, motion_ids)
+    return latents.draw(motion_ids), latents.kl().mean()
 
 
 def at_rest(scene: Scene, batch: int) -> Gaussians:

@@ -3,7 +3,7 @@
 Everything here keeps to plain Python numbers, so that checkpoints load with `torch.load(weights_only=True)`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +12,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.nn import Parameter
 
+from dimo_ns import gpu
 from dimo_ns.errors import DimoError
 from dimo_ns.tracking.frame_adam import FrameAdam
 from dimo_ns.tracking.schedule import log_linear
@@ -67,8 +68,8 @@ class NonFiniteGuard:
         self.limit = limit
         self.skipped = 0
         """Optimizer steps skipped so far, up to the last report."""
-        self._names: list[str] = []
-        self._counts: Tensor | None = None  # [2 + len(names)]: skipped since the last report, in a row, per name
+        self._in_a_row = 0
+        self._seen: list[tuple[list[str], Tensor]] = []  # since the last report: what was looked at, and was it bad
 
     def step(self, losses: Mapping[str, Tensor], optimizers: Optimizers) -> None:
         """Step all optimizers, unless a loss term or a gradient is not finite."""
@@ -80,48 +81,54 @@ class NonFiniteGuard:
         names += [f"gradient of '{name}'" for name, params in groups.items() for _ in params]
         # A gradient whose square overflows is as bad for Adam as an infinite one; its norm says so.
         norms = torch._foreach_norm([p.grad for params in groups.values() for p in params])  # pyright: ignore
-        bad = ~torch.isfinite(torch.stack([*(loss.detach() for loss in losses.values()), *norms]))
+        values = torch.stack([*(loss.detach() for loss in losses.values()), *norms])
+        bad = values - values != 0  # of what is finite, and of that alone, the difference is zero
         found = bad.any().float()
-        self._count(names, bad, found)
+        self._seen.append((names, bad))
 
-        for name, optimizer in optimizers.optimizers.items():
+        for name in optimizers.optimizers:
             max_norm = optimizers.config[name]["optimizer"].max_norm
             if max_norm is not None:
                 torch.nn.utils.clip_grad_norm_(groups[name], max_norm)
-            optimizer.found_inf = found
-            optimizer.step()
-
-    def _count(self, names: list[str], bad: Tensor, found: Tensor) -> None:
-        if self._counts is None or names != self._names:
-            in_a_row = 0 if self._counts is None else self.report()
-            self._names = names
-            self._counts = torch.zeros(2 + len(names), device=bad.device)
-            self._counts[1] = in_a_row
-        self._counts[0] += found
-        self._counts[1] = (self._counts[1] + 1) * found
-        self._counts[2:] += bad
+        step_all(list(optimizers.optimizers.values()), found)
 
     def report(self) -> int:
         """Say in one line what was skipped since the last report, and return how many steps in a row just now.
 
         Asks the device, so call it every few steps only. Raises DimoError after `limit` steps in a row.
         """
-        if self._counts is None:
-            return 0
-        skipped, in_a_row, *counts = (int(count) for count in self._counts.tolist())
+        culprits: dict[str, None] = {}
+        skipped = 0
+        bad = iter(torch.cat([bad for _, bad in self._seen]).tolist() if self._seen else ())
+        for names, _ in self._seen:
+            found = [name for name in names if next(bad)]
+            self._in_a_row = self._in_a_row + 1 if found else 0
+            skipped += bool(found)
+            culprits |= dict.fromkeys(found)
+        self._seen = []
         if not skipped:
-            return 0
+            return self._in_a_row
         self.skipped += skipped
-        self._counts[0] = 0
-        self._counts[2:] = 0
         # A bad loss makes every gradient bad: name the cause only.
-        culprits = list(dict.fromkeys(name for name, count in zip(self._names, counts, strict=True) if count))
-        culprits = [name for name in culprits if name.startswith("loss")] or culprits
-        cause = f"{', '.join(culprits)} not finite"
-        if in_a_row >= self.limit:
+        causes = [name for name in culprits if name.startswith("loss")] or list(culprits)
+        cause = f"{', '.join(causes)} not finite"
+        if self._in_a_row >= self.limit:
             raise DimoError(
-                f"Training stopped: {cause} in {in_a_row} steps in a row; the last checkpoint is kept, "
+                f"Training stopped: {cause} in {self._in_a_row} steps in a row; the last checkpoint is kept, "
                 f"continue from it with a smaller learning rate."
             )
         CONSOLE.print(f"Skipped {skipped} optimizer step(s): {cause} ({self.skipped} skipped so far).", markup=False)
-        return in_a_row
+        return self._in_a_row
+
+
+def step_all(optimizers: Sequence[torch.optim.Optimizer], found_inf: Tensor) -> None:
+    """A step of each, unless `found_inf` [] is not zero; on a CUDA device those that are Adam in one kernel."""
+    together = [o for o in optimizers if isinstance(o, torch.optim.Adam)] if gpu.usable(found_inf) else []
+    if together:
+        from dimo_ns.gpu import adam  # Triton is not everywhere
+
+        adam.step(together, found_inf)
+    for optimizer in optimizers:
+        if optimizer not in together:
+            optimizer.found_inf = found_inf  # pyright: ignore[reportAttributeAccessIssue]
+            optimizer.step()

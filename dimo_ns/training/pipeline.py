@@ -14,7 +14,7 @@ from dimo_ns.rasterize.render import render
 from dimo_ns.training.datamanager import DimoDataManager, DimoDataManagerConfig, Request
 from dimo_ns.training.evaluation import evaluate_model
 from dimo_ns.training.model import DimoModel, DimoModelConfig
-from dimo_ns.training.objective import LESSONS, Terms, latent_terms, motion_terms, picture_terms
+from dimo_ns.training.objective import LESSONS, Lesson, Terms, latent_terms, motion_terms, picture_terms
 from dimo_ns.training.optim import drop_moments, set_rates
 from dimo_ns.training.phases import BEGIN, Order, order_so_far
 from dimo_ns.training.population import Population
@@ -50,6 +50,7 @@ class DimoPipeline(VanillaPipeline):
         super().__init__(config, str(device), *args, **kwargs)  # nerfstudio hands either
         self.seed = int(torch.initial_seed() % 2**31)
         self._order: Order | None = None
+        self._lesson: Lesson | None = None
 
     @property
     def model(self) -> DimoModel:
@@ -82,7 +83,7 @@ class DimoPipeline(VanillaPipeline):
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         self.model.update_to_step(step)
         self.model.load_state_dict({k.removeprefix("_model."): v for k, v in loaded_state.items()})
-        self._order = None
+        self._order = self._lesson = None
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         assert attributes.optimizers is not None
@@ -95,7 +96,6 @@ class DimoPipeline(VanillaPipeline):
     def get_train_loss_dict(self, step: int) -> tuple[Any, Terms, dict[str, Tensor]]:
         model, phase = self.model, self.model.moment.phase
         terms = self._picture_step(step) if phase.renders else self._lesson_step()
-        terms |= latent_terms(model.scene, phase.weights)
         return {}, terms, {"gaussians": torch.tensor(float(len(model.scene.gaussians)))}
 
     def get_average_eval_image_metrics(
@@ -131,8 +131,10 @@ class DimoPipeline(VanillaPipeline):
     def _lesson_step(self) -> Terms:
         """The loss of a step in which the decoder learns the table."""
         model, phase = self.model, self.model.moment.phase
-        error = LESSONS[phase.lesson](model.scene, model.coordinates, model.frame_count)
-        return {"table": phase.weights.mse * error}
+        if self._lesson is None:
+            self._lesson = LESSONS[phase.lesson](model.scene, model.coordinates, model.frame_count)
+        error, divergence = self._lesson()
+        return {"table": phase.weights.mse * error} | latent_terms(divergence, phase.weights)
 
     def order(self) -> Order:
         """The order in which frames are tracked; found when tracking begins, or what the checkpoint holds."""
@@ -163,6 +165,7 @@ class DimoPipeline(VanillaPipeline):
         model, population = self.model, self.population
         moment = model.set_step(step)
         if moment.step == 0:
+            self._lesson = None
             if moment.phase.begin:
                 self._order = BEGIN[moment.phase.begin](model, self.datamanager, population, self._generator(step))
             drop_moments(population.optimizers, model.get_param_groups())

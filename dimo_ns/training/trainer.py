@@ -28,7 +28,9 @@ from nerfstudio.utils.writer import EventName, TimeWriter
 
 from dimo_ns.errors import DimoError, exit_on_error
 from dimo_ns.training import checkpoint
+from dimo_ns.training.device import check_gpu, choose_device, out_of_memory
 from dimo_ns.training.optim import NonFiniteGuard
+from dimo_ns.training.threads import sleep_sooner
 
 GUARD_REPORT_EVERY = 10  # steps between two looks at what the guard counted: each waits for the device
 PROGRESS_EVERY_S = 5.0
@@ -141,7 +143,8 @@ class DimoTrainer(Trainer):
                     "dimo trains in float32 with a step per batch; drop --mixed-precision, --use-grad-scaler and "
                     "--gradient-accumulation-steps."
                 )
-        config.machine.device_type = choose_device(config.machine.device_type)
+            config.machine.device_type = choose_device(config.machine.device_type)
+        sleep_sooner()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # nerfstudio's gradient scaler, which is off
             super().__init__(config, local_rank, world_size)
@@ -154,6 +157,7 @@ class DimoTrainer(Trainer):
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         with exit_on_error():
+            check_gpu(torch.device(self.device))
             super().setup(test_mode)
         if self.config.max_num_iterations == 0:
             self.config.max_num_iterations = cast(ResumablePipeline, self.pipeline).length
@@ -172,7 +176,10 @@ class DimoTrainer(Trainer):
                     if self._stop.received or self.stop_training:
                         break
                     self.step = step
-                    self._train_step(step)
+                    try:
+                        self._train_step(step)
+                    except torch.cuda.OutOfMemoryError as error:
+                        raise out_of_memory(step, cast(ResumablePipeline, self.pipeline).phase, error) from error
             self._after_train()
 
     def _wait_while_paused(self) -> None:
@@ -314,14 +321,3 @@ class DimoTrainer(Trainer):
         self._rng_state = state["rng"]
         self._start_step = state["step"] + 1
         self._saved_step = state["step"]
-
-
-def choose_device(asked: str) -> Literal["cpu", "cuda", "mps"]:
-    """The device to train on; `auto`, and `cuda` where there is none, become what the machine has, in one line."""
-    if asked in ("auto", "cuda"):
-        if torch.cuda.is_available():
-            CONSOLE.print(f"Training on {torch.cuda.get_device_name()}.", markup=False)
-            return "cuda"
-        CONSOLE.print("Training on the CPU: no CUDA device was found.")
-        return "cpu"
-    return cast(Literal["cpu", "mps"], asked)

@@ -7,7 +7,7 @@ from dimo_ns.core.decoder import LowRankDecoder, MLPDecoder
 from dimo_ns.core.gaussians import CanonicalGaussians
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
-from dimo_ns.core.skinning import blend
+from dimo_ns.core.skinning import skin_by_radii
 from dimo_ns.core.types import RigidTransforms
 
 KEYPOINTS = 12
@@ -28,16 +28,16 @@ def scene(kind: str, seed: int = 0) -> Scene:
 
 @pytest.mark.parametrize("kind", ["mlp", "low_rank"])
 def test_posing_a_batch_is_posing_one_at_a_time(kind):
-    made = scene(kind)
-    z, t = torch.randn(5, 4), torch.rand(5)
+    made = scene(kind).double()  # in float32 the last digits depend on how a processor sums rows of one or of five
+    z, t = torch.randn(5, 4).double(), torch.rand(5).double()
     together = made.pose(z, t)
 
     assert together.means.shape == (5, 50, 3)
     assert together.means.std(0).min() > 1e-4  # the poses differ
     for i in range(5):
         alone = made.pose(z[i : i + 1], t[i : i + 1])
-        torch.testing.assert_close(together.means[i], alone.means[0], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(together.quats[i], alone.quats[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(together.means[i], alone.means[0])
+        torch.testing.assert_close(together.quats[i], alone.quats[0])
 
 
 def test_only_means_and_quats_are_posed():
@@ -76,15 +76,15 @@ def test_gradients_reach_every_parameter():
         assert (parameter.grad != 0).any(), name
 
 
-def test_a_scene_is_posed_by_the_blend_that_it_was_given():
+def test_a_scene_is_posed_by_the_skinning_that_it_was_given():
     calls = []
 
-    def counted(*tensors):
-        calls.append(len(tensors))
-        return blend(*tensors)
+    def counted(*arguments):
+        calls.append(len(arguments))
+        return skin_by_radii(*arguments)
 
     made, z, t = scene("low_rank"), torch.randn(2, 4), torch.rand(2)
     other = Scene(made.latents, made.decoder, made.keypoints, made.log_radii.exp(), made.gaussians, counted)
-    assert made.blend is blend  # torch's own, unless another is given
+    assert made.skin is skin_by_radii  # torch's own, unless another is given
     torch.testing.assert_close(other.pose(z, t).means, made.pose(z, t).means)
     assert calls == [6]

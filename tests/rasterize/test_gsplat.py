@@ -46,9 +46,9 @@ def _stand_in_for_gsplat(version: tuple[int, int]) -> types.ModuleType:
 
     def fully_fused_projection(means, covars, quats, scales, viewmats, Ks, width, height, **options):
         assert covars is None
-        assert means.dim() == 2
+        assert means.dim() == 2 or not old
         assert ("opacities" in options) != old
-        opacities = options.pop("opacities", torch.ones(len(means)))
+        opacities = options.pop("opacities", torch.ones(means.shape[:-1]))
         camera = common.Camera(
             width, height, options.pop("near_plane"), options.pop("far_plane"), options.pop("radius_clip"),
             options.pop("eps2d"),

@@ -128,11 +128,14 @@ def test_bad_gaussians_drop_out(backend, what):
         args[index][20:27] = value
     good = _leaves(good)
     out, expected = (rasterization(*a, W, H, render_mode="RGB+D", backend=backend)[0] for a in (args, good))
-    assert torch.equal(out, expected)
+    # torch's exp may round a number differently by its place in a vector, and the bad ones have moved the others.
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-6 if backend == "torch" else 0)
     for image in (out, expected):
         image.square().sum().backward()
     for leaf, reference in zip(args[:5], good[:5], strict=True):
-        torch.testing.assert_close(torch.cat([leaf.grad[:20], leaf.grad[27:]]), reference.grad)
+        kept = torch.cat([leaf.grad[:20], leaf.grad[27:]])
+        scale = float(reference.grad.abs().max())
+        torch.testing.assert_close(kept, reference.grad, rtol=0, atol=(1e-4 if backend == "torch" else 1e-6) * scale)
         assert not leaf.grad[20:27].any()
 
 

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from dimo_ns.core import skinning
+from dimo_ns.core.types import RigidTransforms
 from dimo_ns.rasterize.cpu.skinning import blend
-from dimo_ns.rasterize.skinning import fused_blend
+from dimo_ns.rasterize.skinning import fused_skin
 
 
 def inputs(count: int, keypoints: int, batch: int, seed: int = 0) -> list[torch.Tensor]:
@@ -50,10 +51,14 @@ def test_results_do_not_depend_on_the_number_of_threads():
         assert torch.equal(one, three)
 
 
-def test_torch_blends_where_there_is_no_kernel(monkeypatch: pytest.MonkeyPatch):
-    args = [*inputs(30, 9, 2), torch.randint(0, 9, (30, 4))]
-    fused, plain = fused_blend(*args), skinning.blend(*args)
-    assert all(torch.equal(x, y) for x, y in zip(fused, blend(*args), strict=True))
+def test_torch_skins_where_there_is_no_kernel(monkeypatch: pytest.MonkeyPatch):
+    means, quats, _, _, turns = inputs(30, 9, 2)
+    keypoints, indices = torch.randn(9, 3), torch.randint(0, 9, (30, 4))
+    transforms = RigidTransforms(torch.randn(2, 9, 3), turns)
+    args = means, quats, keypoints, torch.zeros(9), indices, transforms
+    fused, plain = fused_skin(*args), skinning.skin_by_radii(*args)
+    assert all(torch.equal(x, y) for x, y in zip(fused, skinning.skin_by_radii(*args, blend), strict=True))
     monkeypatch.setattr("dimo_ns.rasterize.skinning.has_numba", lambda: False)
-    assert all(torch.equal(x, y) for x, y in zip(fused_blend(*args), plain, strict=True))
-    assert all(x.device.type == "meta" for x in fused_blend(*(x.to("meta") for x in args)))
+    assert all(torch.equal(x, y) for x, y in zip(fused_skin(*args), plain, strict=True))
+    meta = RigidTransforms(transforms.translations.to("meta"), turns.to("meta"))
+    assert all(x.device.type == "meta" for x in fused_skin(*(x.to("meta") for x in args[:5]), meta))

@@ -16,7 +16,7 @@ from dimo_ns.core.gaussians import CanonicalGaussians
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.errors import DimoError
-from dimo_ns.rasterize.skinning import fused_blend
+from dimo_ns.rasterize.skinning import fused_skin
 from dimo_ns.space.file import FILE, load_scene, save_scene
 from dimo_ns.space.motion_space import MotionSpace
 
@@ -41,7 +41,7 @@ def some_scene(kind: str = "low_rank") -> Scene:
             0.1 + 0.8 * torch.rand(GAUSSIANS),
             torch.rand(GAUSSIANS, 3),
         ),
-        fused_blend,
+        fused_skin,
     )
     with torch.no_grad():
         for parameter in [*scene.decoder.parameters(), scene.latents.mu]:
@@ -67,7 +67,7 @@ def test_what_is_read_poses_bit_for_bit_like_what_was_written(kind: str, tmp_pat
 
 def test_a_scene_that_is_loaded_is_posed_by_the_fused_kernel_as_in_a_space(tmp_path: Path):
     path = save_scene(some_scene(), INFO | {"frames": 8, "fps": 8.0}, tmp_path / FILE)
-    assert load_scene(path)[0].blend is MotionSpace.open(path).scene.blend is fused_blend
+    assert load_scene(path)[0].skin is MotionSpace.open(path).scene.skin is fused_skin
 
 
 def test_neighbours_are_those_that_the_scene_had(tmp_path: Path):

@@ -9,7 +9,7 @@ from dimo_ns.errors import DimoError
 from dimo_ns.training.recipe import GROUPS, Moment, Phase, Recipe, names, parse_recipe, read_recipe, recipe_text
 
 RECIPES = {name: read_recipe(name) for name in names()}
-LAPTOP, LAPTOP_MLP, PAPER = (RECIPES[name] for name in ("laptop", "laptop-mlp", "paper"))
+FULL, LAPTOP, LAPTOP_MLP, PAPER = (RECIPES[name] for name in ("full", "laptop", "laptop-mlp", "paper"))
 EVERY_RECIPE = pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 MOTIONS = 8
 
@@ -36,6 +36,16 @@ def test_the_papers_recipe_has_the_papers_steps_whatever_the_motions():
     assert PAPER.length(1) == PAPER.length(51) == 2_800 + 10_000
     lengths = [phase.length(51) for phase in PAPER.phases if phase.mover == "points"]
     assert sum(lengths) == 2_800
+
+
+def test_the_full_recipe_is_the_laptops_at_full_size():
+    def kinds(recipe: Recipe) -> list[tuple]:
+        return [(phase.name, phase.mover, phase.begin, phase.lesson, phase.sampler) for phase in recipe.phases]
+
+    assert kinds(FULL) == kinds(LAPTOP)
+    assert max(phase.density.target for phase in FULL.phases) == 100_000
+    assert FULL.phases[-1].sizes[-1][1] == 512
+    assert all(full.length(8) > laptop.length(8) for full, laptop in zip(FULL.phases, LAPTOP.phases, strict=True))
 
 
 def test_the_laptops_recipe_grows_with_the_motions():
@@ -161,7 +171,7 @@ def test_a_recipe_is_found_by_its_name_or_its_file(tmp_path):
     copy = tmp_path / "mine.yaml"
     copy.write_text(recipe_text("laptop").replace("keypoints: 512", "keypoints: 64"))
     assert read_recipe(str(copy)) == replace(LAPTOP, keypoints=64)
-    with pytest.raises(DimoError, match="no recipe 'labtop'; there are laptop, laptop-mlp, paper, or give a file"):
+    with pytest.raises(DimoError, match=r"no recipe 'labtop'; there are full, .*, paper, or give a file"):
         read_recipe("labtop")
     with pytest.raises(DimoError, match=r"none.yaml is missing"):
         read_recipe(str(tmp_path / "none.yaml"))

@@ -23,7 +23,7 @@ from torch import nn
 from dimo_ns.errors import DimoError
 from dimo_ns.training import checkpoint
 from dimo_ns.training.optim import FusedAdamConfig
-from dimo_ns.training.trainer import DimoMachineConfig, DimoTrainer, DimoTrainerConfig, choose_device
+from dimo_ns.training.trainer import DimoMachineConfig, DimoTrainer, DimoTrainerConfig
 
 
 @dataclass
@@ -288,16 +288,6 @@ def test_training_from_scratch_over_a_finished_run_is_refused(tmp_path, capsys):
         train(toy(tmp_path, 2))
     assert "--load-dir" in capsys.readouterr().err
     assert saved(toy(tmp_path))["step"] == 1
-
-
-def test_the_device_is_chosen_by_what_the_machine_has(monkeypatch, capsys):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("auto") == choose_device("cuda") == "cpu"
-    assert "no CUDA device" in capsys.readouterr().out
-    assert choose_device("cpu") == "cpu"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a GPU")
-    assert choose_device("auto") == choose_device("cuda") == "cuda"
 
 
 NS_TRAIN = """

@@ -131,7 +131,7 @@ def fold(space: MotionSpace, z: Float[Tensor, " d"], change: Change, added: Moti
     logvar = scene.latents.logvar.detach().cpu()
     latents.logvar.data = F.pad(torch.cat([logvar, logvar.mean(0, keepdim=True)]), (0, 1), value=GATE_LOGVAR)
     gaussians, keypoints = deepcopy(scene.gaussians).cpu(), scene.keypoints.detach().cpu()
-    copied = Scene(latents, new, keypoints, scene.log_radii.detach().cpu().exp(), gaussians, scene.blend)
+    copied = Scene(latents, new, keypoints, scene.log_radii.detach().cpu().exp(), gaussians, scene.skin)
     copied.log_radii.data = scene.log_radii.detach().cpu().clone()
     copied.neighbours = scene.neighbours.cpu().clone()
     info = replace(space.info, motions=(*space.motions, added))

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dimo_ns.core.decoder import LowRankDecoder
 from dimo_ns.core.geometry import farthest_points
 from dimo_ns.core.latent_axes import AXES, REACH, LatentAxes, LatentMap
 from dimo_ns.core.scene import Scene
-from dimo_ns.core.skinning import NEIGHBOURS, skin
+from dimo_ns.core.skinning import NEIGHBOURS
 from dimo_ns.core.types import Gaussians, RigidTransforms, SkinningWeights
 from dimo_ns.errors import DimoError
 from dimo_ns.space.motion_space import MotionSpace
@@ -49,7 +49,7 @@ def pack(space: MotionSpace, latents: dict[str, Float[Tensor, " d"]]) -> bytes:
     mu = torch.stack(list(latents.values()))
     motions = [space.motion(z[None])[0] for z in mu]
     arrays = pack_object(space, gaussians, skinning) | pack_latents(space, mu) | pack_decoder(space, motions)
-    arrays["outline"] = numbers(outline(space.scene, gaussians, skinning, motions))
+    arrays["outline"] = numbers(outline(space.scene, gaussians, skinning.indices, motions))
     entries, start = {}, 0
     for name, (array, range_of) in arrays.items():
         entries[name] = {"type": array.dtype.name, "shape": array.shape, "start": start, **range_of}
@@ -134,19 +134,19 @@ def pack_latents(space: MotionSpace, mu: Float[Tensor, "m d"]) -> Packed:
 
 
 def outline(
-    scene: Scene, gaussians: Gaussians, skinning: SkinningWeights, motions: list[RigidTransforms]
+    scene: Scene, gaussians: Gaussians, neighbours: Int[Tensor, "n j"], motions: list[RigidTransforms]
 ) -> Float[Tensor, "p 3"]:
     """The outermost places where the object goes in these motions, but for a thousandth, for the page to frame it."""
-    keypoints = scene.keypoints
+    device = scene.keypoints.device
     rows = (gaussians.opacities > OPAQUE).nonzero()[:, 0]
     if not len(rows):
-        rows = torch.arange(len(gaussians.means), device=keypoints.device)
+        rows = torch.arange(len(gaussians.means), device=device)
     rows = rows[:: -(-len(rows) // OUTLINE_SAMPLE)]
-    carried = SkinningWeights(skinning.indices[rows], skinning.weights[rows])
-    directions = torch.randn(3, OUTLINE_DIRECTIONS, generator=torch.Generator().manual_seed(0)).to(keypoints.device)
+    shown = gaussians.means[rows], gaussians.quats[rows], scene.keypoints, scene.log_radii, neighbours[rows]
+    directions = torch.randn(3, OUTLINE_DIRECTIONS, generator=torch.Generator().manual_seed(0)).to(device)
     corners = []
     for transforms in motions:
-        means, _ = skin(gaussians.means[rows], gaussians.quats[rows], carried, keypoints, transforms, scene.blend)
+        means, _ = scene.skin(*shown, transforms)
         places = means.flatten(0, 1)
         corners.append(places[(places @ directions).topk(1 + len(places) // 1000, 0).indices[-1]])
     places = torch.cat(corners)

@@ -1,0 +1,76 @@
+"""The device that a run trains on: which one, whether it works, and what to do when its memory is full."""
+
+from typing import Literal, cast
+
+import torch
+from nerfstudio.utils.rich_utils import CONSOLE
+
+from dimo_ns.core.cameras import orbit
+from dimo_ns.core.gaussians import gaussians_on
+from dimo_ns.errors import DimoError, first_line
+from dimo_ns.rasterize.render import render
+
+CPU_INSTEAD = "or train on the CPU with --machine.device-type cpu"
+
+
+def choose_device(asked: str) -> Literal["cpu", "cuda", "mps"]:
+    """The device to train on; `auto` is CUDA where it can be used, else the CPU, in one line. Raises DimoError where
+    CUDA was asked for by name and is not there."""
+    if asked not in ("auto", "cuda"):
+        return cast(Literal["cpu", "mps"], asked)
+    if torch.cuda.is_available():
+        CONSOLE.print(f"Training on {torch.cuda.get_device_name()}.", markup=False)
+        return "cuda"
+    reason, remedy = why_no_cuda()
+    if asked == "cuda":
+        raise DimoError(f"There is no CUDA device to train on: {reason}; {remedy}, {CPU_INSTEAD}.")
+    CONSOLE.print(f"Training on the CPU: no CUDA device was found ({reason}).", markup=False, soft_wrap=True)
+    return "cpu"
+
+
+def why_no_cuda() -> tuple[str, str]:
+    """Why torch has no CUDA device, and what to do about it."""
+    if torch.version.cuda is None:
+        remedy = "install a CUDA build of it (https://pytorch.org/get-started)"
+        return f"the installed PyTorch {torch.__version__} is built without CUDA", remedy
+    try:
+        torch.zeros(1, device="cuda")
+    except RuntimeError as error:  # of a driver that is missing, or too old for this PyTorch
+        remedy = f"install a driver for CUDA {torch.version.cuda}, or a PyTorch built for the one that is there"
+        return first_line(error), remedy
+    return "torch.cuda.is_available() says no", "see what nvidia-smi says"
+
+
+def check_gpu(device: torch.device) -> None:
+    """Draws a picture, so that what has to be compiled is, and what cannot be is said, before training begins.
+    Raises DimoError."""
+    if device.type != "cuda":
+        return
+    CONSOLE.print("Preparing gsplat (some minutes the first time, if its kernels are still to be compiled).")
+    try:
+        draw_something(device)
+    except torch.cuda.OutOfMemoryError as error:
+        raise DimoError(
+            f"The GPU has no free memory: {first_line(error)}; end what else uses it, {CPU_INSTEAD}."
+        ) from error
+    except Exception as error:  # gsplat says it in many ways: no nvcc, no compiler, a build that fails
+        raise DimoError(
+            f"gsplat does not work on this GPU: {first_line(error)}; install a CUDA toolkit (nvcc) for CUDA "
+            f"{torch.version.cuda} with a C++ compiler, or a wheel of gsplat for this PyTorch "
+            f"(https://docs.gsplat.studio/whl), {CPU_INSTEAD}."
+        ) from error
+
+
+def draw_something(device: torch.device) -> None:
+    """A small picture, with gradients."""
+    gaussians = gaussians_on(torch.rand(5, 3, device=device)).to(device)
+    render(gaussians(), orbit(torch.zeros(1, device=device), 0.0, (16, 16))).color.sum().backward()
+
+
+def out_of_memory(step: int, phase: str, error: Exception) -> DimoError:
+    """What is said when a step does not fit into the GPU's memory."""
+    return DimoError(
+        f"The GPU ran out of memory in step {step}, phase '{phase}' ({first_line(error)}); the last checkpoint is "
+        f"kept. In a copy of the recipe, lower 'motions', 'sizes' or the density's 'target' of this phase, and "
+        f"train with --pipeline.model.recipe COPY.yaml."
+    )
