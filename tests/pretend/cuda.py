@@ -9,6 +9,7 @@ and `.to()` move. All is computed on the CPU, with its results. In gsplat's plac
         ...  # whatever asks for "cuda" gets it, in the threads that are started here too
 """
 
+import importlib.util
 import sys
 import threading
 from collections import Counter
@@ -25,7 +26,21 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._foreach_utils import _group_tensors_by_device_and_dtype
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.pretend.pretended import CPU, Move, Pretended, all_tensors, compute, copied, here, inside, launch, move, wait
+from tests.pretend.pretended import (
+    CPU,
+    Move,
+    Pretended,
+    all_tensors,
+    compute,
+    copied,
+    going_back,
+    here,
+    inside,
+    launch,
+    move,
+    plainly,
+    wait,
+)
 
 GSPLAT_LAUNCHES = {
     # The projection is one kernel; its backward is one too, after the gradients of means, quats, scales and viewmats
@@ -65,16 +80,15 @@ def launches() -> Iterator[Counter[str]]:
 _READ = "device is_cuda shape dtype grad requires_grad data grad_fn is_leaf ndim"
 _ASKED = (
     "dim size stride __len__ numel requires_grad_ untyped_storage data_ptr is_floating_point is_complex __repr__ "
-    "register_hook retain_grad backward __hash__ detach"
+    "register_hook retain_grad __hash__ detach"
 )
 _NOT_LOOKED_AT = {
     *(getattr(Tensor, name).__get__ for name in _READ.split()),
     *(getattr(Tensor, name) for name in _ASKED.split()),
     Tensor.grad.__set__,  # pyright: ignore
     Tensor.requires_grad.__set__,  # pyright: ignore
-    torch.autograd.backward,
-    torch.autograd.grad,
 }
+_BACKWARD = {Tensor.backward, torch.autograd.backward, torch.autograd.grad}
 _COPIES = {Tensor.copy_, Tensor.__setitem__}
 _MAY_MIX = {
     Tensor.__getitem__,
@@ -94,6 +108,9 @@ class _Calls(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
+        if func in _BACKWARD:
+            with going_back(any(isinstance(x, Pretended) for x in all_tensors((args, kwargs)))):
+                return func(*args, **kwargs)
         if func in _NOT_LOOKED_AT:
             return func(*args, **kwargs)
         if func in (Tensor.cpu, Tensor.cuda, Tensor.to):
@@ -168,6 +185,15 @@ def _instead(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _start(kernel: Any, grid: tuple[int, ...], arguments: tuple[Any, ...], constants: dict[str, Any]) -> None:
+    """One of our Triton kernels, in Triton's interpreter."""
+    if any(isinstance(x, Tensor) and not isinstance(x, Pretended) for x in arguments):
+        raise ValueError("Pointer argument cannot be accessed from Triton (cpu tensor?)")
+    launch(f"triton {kernel.fn.__module__}.{kernel.fn.__name__}")
+    with plainly():
+        kernel[grid](*(x.inner if isinstance(x, Pretended) else x for x in arguments), **constants)
+
+
 def _grouped(tensors: Any, with_indices: bool = False) -> Any:
     """What optimizers work on at once; torch's own says where the tensors really are."""
     groups = _group_tensors_by_device_and_dtype(tensors, with_indices)
@@ -221,6 +247,10 @@ def pretend_cuda() -> Iterator[None]:
 
     changes: list[tuple[Any, str, Any]] = [(torch.cuda, name, fake) for name, fake in _DEVICE.items()]
     changes += [(gsplat_backend, name, _instead(name, getattr(backend, name))) for name in GSPLAT_LAUNCHES]
+    if importlib.util.find_spec("triton") is not None:
+        from dimo_ns.gpu import launch as triton_launch
+
+        changes.append((triton_launch, "start", _start))
     changes.append((threading.Thread, "start", start_looking))
     changes.append((Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(_grouped)))
     changes.append((optimizer, "_foreach_supported_types", [*optimizer._foreach_supported_types, Pretended]))

@@ -19,6 +19,8 @@ class _Here(threading.local):
 
     inside = False
     """In a call on pretended tensors: what is made there is on their device."""
+    going_back = False
+    """In a backward pass: autograd makes zeros for gradients that there are none of, where it thinks that they are."""
     called = ""
     """The function of torch that is being called."""
     may_wait = True
@@ -36,6 +38,15 @@ def inside(there: bool, called: str) -> Iterator[None]:
         yield
     finally:
         here.inside, here.called = before
+
+
+@contextmanager
+def going_back(there: bool) -> Iterator[None]:
+    before, here.going_back = here.going_back, there
+    try:
+        yield
+    finally:
+        here.going_back = before
 
 
 class Pretended(Tensor):
@@ -65,6 +76,10 @@ class Pretended(Tensor):
 
     def get_device(self) -> int:
         return 0
+
+    def data_ptr(self) -> int:
+        with plainly():
+            return self.inner.data_ptr()
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         with plainly():
@@ -113,7 +128,7 @@ def plainly() -> Iterator[None]:
 def compute(func: Any, args: Any, kwargs: Any) -> Any:
     """Computes on what is inside; what comes of pretended tensors, or is made in a call on them, is pretended."""
     pretended = [x for x in all_tensors((args, kwargs)) if isinstance(x, Pretended)]
-    if not pretended and not here.inside:
+    if not (pretended or here.inside or (here.going_back and func is aten.zeros.default)):
         return func(*args, **kwargs)
     if _waits(func, args, kwargs):
         wait(here.called or str(func))
