@@ -20,7 +20,7 @@ class _Here(threading.local):
     inside = False
     """In a call on pretended tensors: what is made there is on their device."""
     going_back = False
-    """In a backward pass: autograd makes zeros for gradients that there are none of, where it thinks that they are."""
+    """In a backward pass, where autograd makes zeros for gradients that there are none of, and makes them plain."""
     called = ""
     """The function of torch that is being called."""
     may_wait = True
@@ -128,7 +128,7 @@ def plainly() -> Iterator[None]:
 def compute(func: Any, args: Any, kwargs: Any) -> Any:
     """Computes on what is inside; what comes of pretended tensors, or is made in a call on them, is pretended."""
     pretended = [x for x in all_tensors((args, kwargs)) if isinstance(x, Pretended)]
-    if not (pretended or here.inside or (here.going_back and func is aten.zeros.default)):
+    if not pretended and not here.inside:
         return func(*args, **kwargs)
     if _waits(func, args, kwargs):
         wait(here.called or str(func))
