@@ -9,7 +9,6 @@ and `.to()` move. All is computed on the CPU, with its results. In gsplat's plac
         ...  # whatever asks for "cuda" gets it, in the threads that are started here too
 """
 
-import importlib.util
 import sys
 import threading
 from collections import Counter
@@ -227,8 +226,10 @@ def _looking() -> Iterator[None]:
 
 
 @contextmanager
-def pretend_cuda() -> Iterator[None]:
-    """While entered, there is a CUDA device: for this thread, and for those that are started meanwhile."""
+def pretend_cuda(kernels: bool = False) -> Iterator[None]:
+    """While entered, there is a CUDA device: for this thread, and for those that are started meanwhile. `kernels`: our
+    Triton kernels run, in Triton's interpreter, which is slow; else torch does without them."""
+    from dimo_ns import gpu
     from dimo_ns.rasterize import gsplat_backend
     from dimo_ns.rasterize.cpu import backend
 
@@ -247,10 +248,12 @@ def pretend_cuda() -> Iterator[None]:
 
     changes: list[tuple[Any, str, Any]] = [(torch.cuda, name, fake) for name, fake in _DEVICE.items()]
     changes += [(gsplat_backend, name, _instead(name, getattr(backend, name))) for name in GSPLAT_LAUNCHES]
-    if importlib.util.find_spec("triton") is not None:
-        from dimo_ns.gpu import launch as triton_launch
+    if kernels:
+        from dimo_ns.gpu import launch as starting
 
-        changes.append((triton_launch, "start", _start))
+        changes.append((starting, "start", _start))
+    else:
+        changes.append((gpu, "_works", lambda _: False))
     changes.append((threading.Thread, "start", start_looking))
     changes.append((Optimizer, "_group_tensors_by_device_and_dtype", staticmethod(_grouped)))
     changes.append((optimizer, "_foreach_supported_types", [*optimizer._foreach_supported_types, Pretended]))

@@ -18,7 +18,7 @@ from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import MotionSpace
 from tests.apps.photographed import photograph
 from tests.pretend.alike import check_alike
-from tests.pretend.cuda import pretend_cuda
+from tests.pretend.cuda import launches, pretend_cuda
 from tests.pretend.pretended import CUDA
 from tests.space.authors_checkpoint import write_checkpoint
 from tests.spaces import a_motion, some_space
@@ -68,6 +68,19 @@ def test_a_scene_is_opened_on_the_device(scene: Path, cuda: None):
     space = MotionSpace.open(scene)
     assert {x.device for x in space.scene.state_dict().values()} == {CUDA}
     assert space.device == space.times.device == CUDA
+
+
+def test_our_kernels_pose_the_object_in_one_launch(scene: Path):
+    pytest.importorskip("triton")
+    space = MotionSpace.open(scene)
+    expected = space.scene.carry(space.motion(space.mu[:1])[0]).means
+    with pretend_cuda(kernels=True):
+        space = MotionSpace.open(scene)
+        moved = space.motion(space.mu[:1])[0]
+        with launches() as counted:
+            found = space.scene.carry(moved).means
+        assert sum(count for name, count in counted.items() if name.startswith("triton")) == 1
+        torch.testing.assert_close(found.cpu(), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_samples_are_drawn(scene: Path, both: Both):

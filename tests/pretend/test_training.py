@@ -39,7 +39,8 @@ MOST_LAUNCHES = {
     "joint": 1350,
     "joint fine": 1150,
 }
-"""In a step of each phase: a tenth more than there were when this was written. A step takes at least 4 us for each."""
+"""In a step of each phase without our Triton kernels: a tenth more than there were when this was written. A step takes
+at least 4 us for each."""
 
 
 @dataclass
