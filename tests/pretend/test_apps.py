@@ -79,7 +79,7 @@ def test_our_kernels_pose_the_object_in_one_launch(scene: Path):
         moved = space.motion(space.mu[:1])[0]
         with launches() as counted:
             found = space.scene.carry(moved).means
-        assert sum(count for name, count in counted.items() if name.startswith("triton")) == 1
+        assert sum(count for name, count in counted.items() if name.startswith("triton dimo_ns.gpu.skinning")) == 1
         torch.testing.assert_close(found.cpu(), expected, atol=1e-5, rtol=1e-5)
 
 
