@@ -32,7 +32,20 @@ def _forward(mu, logvar, noise, motion_ids, z, divergence, B, M, D, WIDTH: tl.co
 
 @kernel
 def _backward(
-    mu, logvar, noise, motion_ids, v_z, v_divergence, g_mu, g_logvar, B, M, D, WIDTH: tl.constexpr, ROWS: tl.constexpr
+    mu,
+    logvar,
+    noise,
+    motion_ids,
+    v_z,
+    v_divergence,
+    g_mu,
+    g_logvar,
+    stride,
+    B,
+    M,
+    D,
+    WIDTH: tl.constexpr,
+    ROWS: tl.constexpr,
 ):
     """A program takes a motion, and sums the gradients of those rows of z that are its own."""
     motion = tl.program_id(0)
@@ -44,7 +57,7 @@ def _backward(
     for first in range(0, B, ROWS):
         row = first + tl.arange(0, ROWS)
         own = tl.load(motion_ids + row, mask=row < B, other=-1) == motion
-        rows = tl.load(v_z + row[:, None] * D + d[None, :], mask=own[:, None] & here[None, :], other=0.0)
+        rows = tl.load(v_z + row[:, None] * stride + d[None, :], mask=own[:, None] & here[None, :], other=0.0)
         total += tl.sum(rows, axis=0)
     share = tl.load(v_divergence) / M
     spread = tl.exp(0.5 * v) * tl.load(noise + at, mask=here, other=0.0)
@@ -69,8 +82,9 @@ class _Draw(torch.autograd.Function):
     def backward(ctx, v_z: Tensor, v_divergence: Tensor):  # pyright: ignore
         mu, *others = ctx.saved_tensors
         grads = torch.empty_like(mu), torch.empty_like(mu)
-        inputs = mu, *others, v_z.contiguous(), v_divergence
-        launch(_backward, (len(mu),), *inputs, *grads, *ctx.numbers, WIDTH=ctx.width, ROWS=ROWS)
+        v_z = v_z if v_z.stride(1) == 1 else v_z.contiguous()  # rows of a wider table are taken as they are
+        inputs = mu, *others, v_z, v_divergence
+        launch(_backward, (len(mu),), *inputs, *grads, v_z.stride(0), *ctx.numbers, WIDTH=ctx.width, ROWS=ROWS)
         return *grads, None, None
 
 

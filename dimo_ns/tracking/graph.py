@@ -83,7 +83,8 @@ def diffusion(neighbours: Int[Tensor, "k j"], strength: float) -> Float[Tensor, 
     adjacency[torch.arange(count, device=neighbours.device)[:, None], neighbours] = 1
     adjacency = torch.maximum(adjacency, adjacency.T).fill_diagonal_(0)
     identity = torch.eye(count, device=neighbours.device)
-    return torch.linalg.inv(identity + strength * (identity - adjacency / adjacency.sum(1, keepdim=True)))
+    laplacian = identity - adjacency / adjacency.sum(1, keepdim=True)
+    return torch.linalg.inv_ex(identity + strength * laplacian).inverse  # which always is: the check would wait
 
 
 class DiffuseGradient(torch.autograd.Function):

@@ -27,4 +27,4 @@ def level(levels: Sequence[float], fraction: float) -> float:
 def around(frames: Int[Tensor, " b"], count: int) -> Int[Tensor, "b 3"]:
     """Three frames in a row of a motion of `count`, with each of these in their middle where it is not an end."""
     middle = frames.clamp(1, max(1, count - 2))
-    return (middle[:, None] + torch.tensor([-1, 0, 1], device=frames.device)).clamp(0, count - 1)
+    return (middle[:, None] + torch.arange(-1, 2, device=frames.device)).clamp(0, count - 1)

@@ -33,7 +33,7 @@ def main() -> None:
     compile_to_cubin(pixel_errors._forward, [FLOATS] * 5 + [COUNT] * 3 + [NUMBER] * 3, **block)
     compile_to_cubin(pixel_errors._backward, [FLOATS] * 7 + [COUNT] * 3 + [NUMBER] * 3, **block)
     compile_to_cubin(latents._forward, [FLOATS] * 3 + [LONGS] + [FLOATS] * 2 + [COUNT] * 3, WIDTH=32)
-    backward = [FLOATS] * 3 + [LONGS] + [FLOATS] * 4 + [COUNT] * 3
+    backward = [FLOATS] * 3 + [LONGS] + [FLOATS] * 4 + [COUNT] * 4
     compile_to_cubin(latents._backward, backward, WIDTH=32, ROWS=latents.ROWS)
     block = {"BLOCK": coordinates.BLOCK}
     compile_to_cubin(coordinates._forward, [FLOATS] * 4 + [COUNT] * 2, **block)
