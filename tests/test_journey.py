@@ -23,6 +23,8 @@ from dimo_ns.rasterize.render import render
 from dimo_ns.runs import load_run
 from tests.brief_runs import train, write_animal
 
+WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
@@ -87,10 +89,10 @@ def test_a_recipe_of_ones_own_is_kept_by_the_run(dataset: Path, tmp_path: Path):
 
 def test_the_papers_recipe_goes_through_all_of_its_phases(dataset: Path, tmp_path: Path):
     writer.EVENT_WRITERS.clear()
-    arguments = ["dimo", "--data", str(dataset), "--output-dir", str(tmp_path), "--vis", "tensorboard"]
+    arguments = ["dimo-paper", "--data", str(dataset), "--output-dir", str(tmp_path), "--vis", "tensorboard"]
     arguments += ["--experiment-name", "e", "--timestamp", "t", "--pipeline.model.length", "0.0005"]
     ns_train.main(tyro.cli(ns_train.AnnotatedBaseConfigUnion, args=arguments))
-    state = parameters(tmp_path / "e" / "dimo" / "t")
+    state = parameters(tmp_path / "e" / "dimo-paper" / "t")
     keypoints = len(state["_model.scene.keypoints"])
     assert keypoints == 512  # nothing became transparent in so few steps
     assert len(state["_model.scene.gaussians.means"]) == 200 * keypoints  # a ball of them around each
@@ -215,6 +217,7 @@ def test_a_scene_leaves_the_run_and_poses_as_the_run_does(run: Path, tmp_path: P
             "no recipe 'labtop'; there are full, laptop, laptop-mlp, paper",
         ),
         (["--pipeline.model.recipe", "none.yaml"], "none.yaml is missing"),
+        pytest.param(["--machine.device-type", "cuda"], "There is no CUDA device to train on: ", marks=WITHOUT_CUDA),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_2(

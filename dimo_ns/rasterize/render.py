@@ -59,7 +59,7 @@ def render(
         render_mode="RGB+ED" if depth else "RGB",
     )
     return Render(
-        image[..., :3],
+        image[..., :3] if depth or normal else image,  # a slice costs a copy on the way back
         alpha,
         meta["means2d"],
         image[..., -1:] if depth else None,

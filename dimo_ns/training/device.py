@@ -67,10 +67,12 @@ def draw_something(device: torch.device) -> None:
     render(gaussians(), orbit(torch.zeros(1, device=device), 0.0, (16, 16))).color.sum().backward()
 
 
-def out_of_memory(step: int, phase: str, error: Exception) -> DimoError:
-    """What is said when a step does not fit into the GPU's memory."""
+def out_of_memory(step: int, phase: str, saved_step: int, error: Exception) -> DimoError:
+    """What is said when a step does not fit into the GPU's memory. `saved_step`: of the last checkpoint; negative:
+    there is none."""
+    kept = f"the checkpoint of step {saved_step} is kept" if saved_step >= 0 else "there is no checkpoint yet"
     return DimoError(
-        f"The GPU ran out of memory in step {step}, phase '{phase}' ({first_line(error)}); the last checkpoint is "
-        f"kept. In a copy of the recipe, lower 'motions', 'sizes' or the density's 'target' of this phase, and "
-        f"train with --pipeline.model.recipe COPY.yaml."
+        f"The GPU ran out of memory in step {step}, phase '{phase}' ({first_line(error)}); {kept}. In a copy of the "
+        f"recipe, lower 'motions', 'sizes' or the density's 'target' of this phase, and train with "
+        f"--pipeline.model.recipe COPY.yaml."
     )

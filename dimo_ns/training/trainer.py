@@ -179,7 +179,8 @@ class DimoTrainer(Trainer):
                     try:
                         self._train_step(step)
                     except torch.cuda.OutOfMemoryError as error:
-                        raise out_of_memory(step, cast(ResumablePipeline, self.pipeline).phase, error) from error
+                        phase = cast(ResumablePipeline, self.pipeline).phase
+                        raise out_of_memory(step, phase, self._saved_step, error) from error
             self._after_train()
 
     def _wait_while_paused(self) -> None:

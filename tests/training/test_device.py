@@ -51,10 +51,13 @@ def test_a_gsplat_that_cannot_be_compiled_is_found_before_training(monkeypatch):
 
 
 def test_a_full_gpu_says_what_to_lower():
-    said = str(out_of_memory(120, "joint", RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.\nmore")))
+    error = RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.\nmore")
+    said = str(out_of_memory(120, "joint", 100, error))
     assert "step 120, phase 'joint'" in said
     assert "'motions', 'sizes' or the density's 'target'" in said
+    assert "the checkpoint of step 100 is kept" in said
     assert "\n" not in said
+    assert "there is no checkpoint yet" in str(out_of_memory(20, "rest", -1, error))
 
 
 def test_torchs_threads_get_a_second_team_that_stays(monkeypatch):

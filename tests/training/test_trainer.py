@@ -271,6 +271,25 @@ def test_too_many_non_finite_steps_in_a_row_stop_the_run_and_keep_the_checkpoint
     assert all(bool(torch.isfinite(value).all()) for value in state["pipeline"].values())
 
 
+def test_a_full_gpu_stops_the_run_in_one_sentence_and_keeps_the_checkpoint(tmp_path, capsys, monkeypatch):
+    loss = ToyPipeline.get_train_loss_dict
+
+    def full(pipeline: ToyPipeline, step: int) -> Any:
+        if step == 7:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return loss(pipeline, step)
+
+    monkeypatch.setattr(ToyPipeline, "get_train_loss_dict", full)
+    monkeypatch.setattr(ToyPipeline, "phase", "joint", raising=False)
+    config = toy(tmp_path, steps_per_save=5)
+    with pytest.raises(SystemExit, match="2"):
+        train(config)
+    said = capsys.readouterr().err
+    assert "out of memory in step 7, phase 'joint'" in said
+    assert "the checkpoint of step 5 is kept" in said
+    assert saved(config)["step"] == 5
+
+
 def test_resuming_with_other_motions_is_refused_in_one_sentence(tmp_path, capsys):
     train(toy(tmp_path, 2, "run"))
     other = toy(tmp_path, 4, "other", ToyConfig(motions=("walk", "sit")), load_dir=toy(tmp_path).get_checkpoint_dir())
