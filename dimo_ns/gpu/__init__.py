@@ -25,7 +25,7 @@ def _works(device: torch.device) -> bool:
     if importlib.util.find_spec("triton") is None:
         _log.warning("Triton is not installed: training steps on the GPU take several times as many launches.")
         return False
-    from .coordinates import weighted_square
+    from .weighted_square import weighted_square
 
     x, target, weights = (torch.full(shape, 2.0 * n, device=device) for n, shape in enumerate(((3, 2), (3, 2), (2,))))
     try:

@@ -151,7 +151,7 @@ def weighted_square(
 ) -> Float[Tensor, ""]:
     """`losses.weighted_square`, in one kernel where there is one."""
     if gpu.usable(x):
-        from dimo_ns.gpu import coordinates  # Triton is not everywhere
+        from dimo_ns.gpu import weighted_square as kernels  # Triton is not everywhere
 
-        return coordinates.weighted_square(x, target, weights)
+        return kernels.weighted_square(x, target, weights)
     return losses.weighted_square(x, target, weights)

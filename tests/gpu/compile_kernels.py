@@ -7,7 +7,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from dimo_ns.gpu import adam, coordinates, frame_adam, latents, pixel_errors, rigidity, skinning
+from dimo_ns.gpu import adam, frame_adam, latents, pixel_errors, rigidity, skinning, weighted_square
 
 AMPERE = GPUTarget("cuda", 80, 32)
 FLOATS, LONGS, COUNT, NUMBER = "*fp32", "*i64", "i32", "fp32"
@@ -35,9 +35,9 @@ def main() -> None:
     compile_to_cubin(latents._forward, [FLOATS] * 3 + [LONGS] + [FLOATS] * 2 + [COUNT] * 3, WIDTH=32)
     backward = [FLOATS] * 3 + [LONGS] + [FLOATS] * 4 + [COUNT] * 4
     compile_to_cubin(latents._backward, backward, WIDTH=32, ROWS=latents.ROWS)
-    block = {"BLOCK": coordinates.BLOCK}
-    compile_to_cubin(coordinates._forward, [FLOATS] * 4 + [COUNT] * 2, **block)
-    compile_to_cubin(coordinates._backward, [FLOATS] * 5 + [COUNT] * 2, **block)
+    block = {"BLOCK": weighted_square.BLOCK}
+    compile_to_cubin(weighted_square._forward, [FLOATS] * 4 + [COUNT] * 2, **block)
+    compile_to_cubin(weighted_square._backward, [FLOATS] * 5 + [COUNT] * 2, **block)
     constants = {"BLOCK": adam.BLOCK, "COLUMNS": adam.COLUMNS}
     compile_to_cubin(adam._step, [LONGS, "*fp64", "*i32", FLOATS], **constants)
     compile_to_cubin(frame_adam._step, [FLOATS] * 6 + [NUMBER] * 4 + [COUNT], BLOCK=2048)

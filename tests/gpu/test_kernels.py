@@ -14,7 +14,7 @@ from torch import Tensor
 from dimo_ns.core import losses, skinning
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.types import RigidTransforms
-from dimo_ns.gpu import adam, coordinates, frame_adam, latents, pixel_errors, rigidity
+from dimo_ns.gpu import adam, frame_adam, latents, pixel_errors, rigidity, weighted_square
 from dimo_ns.gpu.skinning import skin
 from dimo_ns.tracking.frame_adam import FrameAdam
 from dimo_ns.tracking.graph import KeypointGraph
@@ -117,7 +117,7 @@ def test_weighted_square():
     target, weights = torch.randn(50, 96).to(DEVICE), torch.rand(96).to(DEVICE)
 
     def kernel(x: Tensor) -> tuple[Tensor]:
-        return (coordinates.weighted_square(x, target, weights),)
+        return (weighted_square.weighted_square(x, target, weights),)
 
     def oracle(x: Tensor) -> tuple[Tensor]:
         return (losses.weighted_square(x, target.double(), weights.double()),)
