@@ -34,7 +34,7 @@ def counts(recipe: str, kernels: bool, dataset: Path, folder: Path) -> dict[str,
     def counted(trainer: DimoTrainer, step: int):
         with launches() as seen:
             result = iteration(trainer, step)
-        found[trainer.pipeline.phase] = seen.total()  # pyright: ignore[reportAttributeAccessIssue]
+        found[str(trainer.pipeline.phase)] = seen.total()
         return result
 
     out = folder / f"{recipe}-{kernels}"
