@@ -6,7 +6,7 @@ import yaml
 
 from dimo_ns.training.recipe import recipe_text
 
-STEPS, SIZE = 4, 24
+STEPS, SIZE = 3, 24
 KEYPOINTS = 12
 
 
