@@ -50,6 +50,14 @@ def set_rates(optimizers: Optimizers, lr: Mapping[str, tuple[float, float]], fra
                 parameter.requires_grad_(rates is not None)
 
 
+def clear_gradients(optimizers: Optimizers) -> None:
+    """Takes the gradients of all parameters away: what every `zero_grad` does, without what surrounds it."""
+    for optimizer in optimizers.optimizers.values():
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+
 def drop_moments(optimizers: Optimizers, groups: Mapping[str, list[Parameter]]) -> None:
     """Optimizers start afresh, with these parameters."""
     for name, optimizer in optimizers.optimizers.items():
@@ -90,7 +98,7 @@ class NonFiniteGuard:
             max_norm = optimizers.config[name]["optimizer"].max_norm
             if max_norm is not None:
                 torch.nn.utils.clip_grad_norm_(groups[name], max_norm)
-        step_all(list(optimizers.optimizers.values()), found)
+        step_all([optimizer for name, optimizer in optimizers.optimizers.items() if groups[name]], found)
 
     def report(self) -> int:
         """Say in one line what was skipped since the last report, and return how many steps in a row just now.

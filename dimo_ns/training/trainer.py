@@ -29,7 +29,7 @@ from nerfstudio.utils.writer import EventName, TimeWriter
 from dimo_ns.errors import DimoError, exit_on_error
 from dimo_ns.training import checkpoint
 from dimo_ns.training.device import check_gpu, choose_device, out_of_memory
-from dimo_ns.training.optim import NonFiniteGuard
+from dimo_ns.training.optim import NonFiniteGuard, clear_gradients
 from dimo_ns.training.threads import sleep_sooner
 
 GUARD_REPORT_EVERY = 10  # steps between two looks at what the guard counted: each waits for the device
@@ -210,12 +210,19 @@ class DimoTrainer(Trainer):
         # Before the evaluation: a run that is killed there has lost nothing.
         if step_check(step, self.config.steps_per_save):
             self.save_checkpoint(step)
-        if self.pipeline.datamanager.eval_dataset and not self._stop.received:
+        if self._evaluates(step) and not self._stop.received:
             with self.train_lock:
                 rng_state = checkpoint.rng_state()
                 self.eval_iteration(step)
                 checkpoint.set_rng_state(rng_state)
         writer.write_out_storage()
+
+    def _evaluates(self, step: int) -> bool:
+        """Whether some evaluation is due after this step."""
+        config = self.config
+        intervals = config.steps_per_eval_batch, config.steps_per_eval_image, config.steps_per_eval_all_images
+        due = any(step_check(step, interval) for interval in intervals)
+        return due and bool(self.pipeline.datamanager.eval_dataset)
 
     def _run_callbacks(self, location: TrainingCallbackLocation) -> None:
         for callback in self.callbacks:
@@ -224,7 +231,7 @@ class DimoTrainer(Trainer):
     @profiler.time_function
     def train_iteration(self, step: int) -> TRAIN_INTERATION_OUTPUT:
         """Loss, gradients, guarded optimizer step. Never waits for the device."""
-        self.optimizers.zero_grad_all()
+        clear_gradients(self.optimizers)
         _, loss_dict, metrics_dict = self.pipeline.get_train_loss_dict(step=step)
         loss = functools.reduce(torch.add, loss_dict.values())
         loss.backward()
