@@ -127,6 +127,8 @@ class Panel:
                 handle = self._handles[name]
                 value = values.get(name, handle.value)
                 rests = now - self._moved.get(name, now) >= REST
+                if value not in (getattr(handle, "options", None) or (value,)):
+                    continue  # a motion that is being saved: it can be chosen soon
                 if not self._waits(name) and (value != handle.value or rests):
                     self._moved.pop(name, None)
                     self._agreed[name] = handle.value = value
@@ -242,8 +244,9 @@ class Panel:
     def _save(self, _: Any) -> str:
         shown = self.state.shown()
         out = self.state.save(self._handles["name"].value, shown)
-        for name in ("motion", "a", "b"):
-            value = self._handles[name].value
-            self._handles[name].options = (*self.state.names, *([UNNAMED] if name == "motion" else []))
-            self._handles[name].value = value
+        with self._turn:  # `follow` would choose the new motion between the lines, and the last one undo it
+            for name in ("motion", "a", "b"):
+                value = self._handles[name].value
+                self._handles[name].options = (*self.state.names, *([UNNAMED] if name == "motion" else []))
+                self._handles[name].value = value
         return f"Saved to `{out}`: {shown.words}"

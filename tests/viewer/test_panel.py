@@ -1,5 +1,6 @@
 """The panel and the state say the same, whoever has changed what."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -150,6 +151,37 @@ def test_what_was_saved_can_be_chosen_everywhere(made):
     gui["B"].hand("mine")
     gui["A to B"].hand(1.0)
     assert torch.equal(state.latent, z)
+
+
+def test_what_was_saved_stays_chosen_whoever_follows_meanwhile(made):
+    """A viewer's own thread shows the state in the controls just when the new name is put among the old ones."""
+    gui, state, panel = made
+    gui["B"].hand("wave")
+    gui["A to B"].hand(0.5)
+    threads = []
+
+    class Watched(type(gui["Motion"])):
+        @property
+        def options(self):
+            return self.__dict__["names"]
+
+        @options.setter
+        def options(self, names):
+            self.__dict__["names"] = names
+            threads.append(threading.Thread(target=panel.follow))
+            threads[-1].start()
+            threads[-1].join(0.5)
+
+    gui["Motion"].__dict__["names"] = gui["Motion"].__dict__.pop("options")
+    gui["Motion"].__class__ = Watched
+    gui["Name"].value = "mine"
+    gui["Save this motion"].hand()
+    for thread in threads:
+        thread.join()
+    panel.follow()
+    assert gui["Motion"].value == state.motion == "mine"
+    gui["Play"].hand(True)
+    assert state.motion == "mine"  # no control has a wish left from before
 
 
 def test_it_says_what_was_saved(made):
