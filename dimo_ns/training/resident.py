@@ -24,7 +24,8 @@ class ResidentFrames:
     def frames(self, size: tuple[int, int]) -> UInt8[Tensor, "n h w 4"] | None:
         """Room for all frames of this size, premultiplied; None where there is none."""
         if size not in self._frames:
-            count, needed = int(self.store.available.sum()), int(self.store.available.sum()) * size[0] * size[1] * 4
+            count = int(self.store.available.sum())
+            needed = count * size[0] * size[1] * 4
             fits = self.device.type == "cuda" and SHARE * needed <= torch.cuda.mem_get_info(self.device)[0]
             made = torch.empty(count, *size, 4, dtype=torch.uint8, device=self.device) if fits else None
             self._frames[size], self._here[size] = made, np.zeros(count, dtype=bool)
