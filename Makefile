@@ -15,7 +15,7 @@ demo: $(INSTALLED) ## train on a sample animal without a GPU, and show what come
 	@dimo demo
 
 test: lint types ## lint, types and tests
-	@OMP_NUM_THREADS=1 pytest -q -n auto --dist loadfile
+	@OMP_NUM_THREADS=1 pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED) ## lint only
 	@ruff check

@@ -31,7 +31,22 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fits that are not good, but soon done."""
+    fit = "dimo_ns.apps.fit"
+    for name in ("latent.SMALL_STEPS", "latent.FULL_STEPS", "align.STEPS"):
+        monkeypatch.setattr(f"{fit}.{name}", 3)
+    for name in ("adapt.TRACK_STEPS", "adapt.TRACK_STEPS_FEW", "adapt.REFINE_STEPS"):
+        monkeypatch.setattr(f"{fit}.{name}", 3)
+    monkeypatch.setattr(f"{fit}.latent.CANDIDATES", 6)
+    monkeypatch.setattr(f"{fit}.align.TURNS", 3)
+    monkeypatch.setattr(f"{fit}.align.POSES", 2)
+    monkeypatch.setattr(f"{fit}.align.STARTS", 1)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: "browser" not in item.path.stem)  # the longest files: last, they would be waited for
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("gpu"):

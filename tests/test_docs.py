@@ -79,7 +79,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-@pytest.mark.usefixtures("folder")
+@pytest.mark.usefixtures("folder", "few_steps")
 def test_the_python_of_a_page_runs(page: Path):
     """In order and in one namespace, as a reader would type it."""
     names: dict[str, Any] = {"__name__": "page"}

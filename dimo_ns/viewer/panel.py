@@ -123,12 +123,11 @@ class Panel:
             self._last = now
         with self._turn:
             values, mapped = self._values(seldom), self._place_and_plate()
+            self._offer()
             for name in self._acts:
                 handle = self._handles[name]
                 value = values.get(name, handle.value)
                 rests = now - self._moved.get(name, now) >= REST
-                if value not in (getattr(handle, "options", None) or (value,)):
-                    continue  # a motion that is being saved: it can be chosen soon
                 if not self._waits(name) and (value != handle.value or rests):
                     self._moved.pop(name, None)
                     self._agreed[name] = handle.value = value
@@ -151,6 +150,16 @@ class Panel:
                 if self._place_and_plate() != self._mapped:
                     values |= {name: min(max(round(v, 3), 0.0), 1.0) for name, v in zip("xy", state.place, strict=True)}
         return values
+
+    def _offer(self) -> None:
+        """All motions can be chosen, also those that were saved meanwhile."""
+        names = tuple(self.state.names)
+        for name, options in (("motion", (*names, UNNAMED)), ("a", names), ("b", names)):
+            handle = self._handles[name]
+            if handle.options != options:
+                value = handle.value
+                handle.options = options
+                handle.value = value
 
     def _place_and_plate(self) -> tuple[tuple[float, float], bool]:
         return self.state.place, self.state.look.plate
@@ -244,9 +253,5 @@ class Panel:
     def _save(self, _: Any) -> str:
         shown = self.state.shown()
         out = self.state.save(self._handles["name"].value, shown)
-        with self._turn:  # `follow` would choose the new motion between the lines, and the last one undo it
-            for name in ("motion", "a", "b"):
-                value = self._handles[name].value
-                self._handles[name].options = (*self.state.names, *([UNNAMED] if name == "motion" else []))
-                self._handles[name].value = value
+        self.follow()
         return f"Saved to `{out}`: {shown.words}"

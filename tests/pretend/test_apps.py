@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dimo_ns import cli
-from dimo_ns.apps.fit import adapt, align, fit_motion, latent, observe
+from dimo_ns.apps.fit import fit_motion, observe
 from dimo_ns.apps.fit.align import Similarity
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.draw import motion_videos
@@ -108,22 +108,6 @@ def test_words_are_learned_and_asked(tmp_path: Path, both: Both, capsys: pytest.
     check_alike(*both("asked", "text", learned[0].parent, "a thing that runs"))
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("a thing that runs:")]
     assert said[0] == said[1]
-
-
-@pytest.fixture
-def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fits that are not good, but soon done."""
-    for module, names in (
-        (latent, ("SMALL_STEPS", "FULL_STEPS")),
-        (adapt, ("TRACK_STEPS", "TRACK_STEPS_FEW", "REFINE_STEPS")),
-        (align, ("STEPS",)),
-    ):
-        for name in names:
-            monkeypatch.setattr(module, name, 3)
-    monkeypatch.setattr(latent, "CANDIDATES", 6)
-    monkeypatch.setattr(align, "TURNS", 3)
-    monkeypatch.setattr(align, "POSES", 2)
-    monkeypatch.setattr(align, "STARTS", 1)
 
 
 @pytest.mark.parametrize("how", [(), ("--align",)])
