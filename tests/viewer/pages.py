@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Route
 
+from dimo_ns.viewer.panel import Panel
+
 WIDTH, HEIGHT, PANEL = 900, 440, 400
 """The size of the page, and the part of its width that the panel may take."""
 VISERS_OWN = ("ERR_NAME_NOT_RESOLVED", "ERR_INTERNET", "computeBoundingSphere", "GPU stall", "GroupMarkerNotSet")
@@ -71,6 +73,13 @@ def control(page: Page, label: str, what: str = "input:not([type=hidden])") -> L
 def choose(page: Page, label: str, option: str) -> None:
     control(page, label).click()
     page.get_by_role("option", name=option, exact=True).click()
+
+
+def name_it(page: Page, panel: Panel, name: str) -> None:
+    """Types the name for what is saved, and waits until the server has it: viser's page forgets the last value of a
+    control when another one is touched within 50 ms."""
+    control(page, "Name").fill(name)
+    until(lambda: panel._handles["name"].value == name, page)
 
 
 def drag(page: Page, label: str, share: float) -> None:

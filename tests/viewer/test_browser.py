@@ -17,7 +17,7 @@ from dimo_ns.viewer.player import seen_by
 from dimo_ns.viewer.serve import SceneViewer, look_from_outside
 from tests.export.browser import chromium, launched, psnr
 from tests.viewer import pages
-from tests.viewer.pages import HEIGHT, PANEL, VISERS_OWN, WIDTH, changed, choose, control, drag, pixels, until
+from tests.viewer.pages import HEIGHT, PANEL, VISERS_OWN, WIDTH, changed, choose, control, drag, name_it, pixels, until
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: install it, or 'playwright install chromium'")
 
@@ -211,7 +211,7 @@ def test_a_new_motion_is_saved_and_there_after_a_reload(page: Page, viewer: Scen
     page.get_by_role("button", name="Random").click()
     page.get_by_text("a new motion, nearest to").wait_for()
     z = viewer.state.latent
-    control(page, "Name").fill("mine")
+    name_it(page, viewer.panel, "mine")
     page.get_by_role("button", name="Save this motion").click()
     page.get_by_text("Saved to").wait_for()
     page.reload()

@@ -28,6 +28,7 @@ from playwright.sync_api import Page
 
 from dimo_ns.runs import open_space
 from dimo_ns.space.latent_files import read_latents
+from dimo_ns.viewer.panel import Panel
 from dimo_ns.viewer.serve import free_port
 from dimo_ns.viewer.state import State
 from tests.export.browser import chromium, launched
@@ -40,6 +41,7 @@ from tests.viewer.pages import (
     choose,
     control,
     drag,
+    name_it,
     open_page,
     pixels,
     until,
@@ -75,9 +77,13 @@ class Served:
     """What went wrong in its threads."""
 
     @property
-    def state(self) -> State:
+    def panel(self) -> Panel:
         model: Any = self.viewer.pipeline.model
-        return model.panel.state
+        return model.panel.panel
+
+    @property
+    def state(self) -> State:
+        return self.panel.state
 
     @property
     def picture(self) -> Picture | None:
@@ -193,11 +199,8 @@ def test_the_panel_changes_the_picture_and_rest_is_rest(page: Page, served: Serv
     choose(page, "Picture", "skinning")
     until(lambda: served.state.look.layer == "skinning", page)
     assert changed(plain, settled(page, served)) > 0.01
-    picture, looks = served.picture, []
-    model: Any = served.viewer.pipeline.model
-    panel = model.panel.panel
-    follow = panel.follow
-    monkeypatch.setattr(panel, "follow", lambda: (follow(), looks.append(1)))
+    picture, looks, follow = served.picture, [], served.panel.follow
+    monkeypatch.setattr(served.panel, "follow", lambda: (follow(), looks.append(1)))
     until(lambda: len(looks) == 3, page)  # so often has the tab looked for something to do
     assert served.picture is picture
     choose(page, "Picture", "rgb")
@@ -242,7 +245,7 @@ def test_a_blend_is_saved_beside_the_run(page: Page, served: Served, run: Path):
     until(lambda: served.state.blend == ("walk", "jump", float(slider.input_value())), page)
     share = float(slider.input_value())
     assert 0.3 < share < 0.7
-    control(page, "Name").fill("mine")
+    name_it(page, served.panel, "mine")
     page.get_by_role("button", name="Save this motion").click()
     said, along = saved(page, run, "mine")
     assert said == share
@@ -257,7 +260,7 @@ def test_a_blend_that_is_saved_at_once_is_what_is_said_and_shown(page: Page, ser
     choose(page, "A", "walk")
     choose(page, "B", "jump")
     for i, share in enumerate((0.3, 0.8, 0.4)):
-        control(page, "Name").fill(f"quick {i}")
+        name_it(page, served.panel, f"quick {i}")
         button = page.get_by_role("button", name="Save this motion")
         drag(page, "A to B", share)
         button.evaluate("(button) => button.click()")
