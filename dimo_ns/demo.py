@@ -47,7 +47,7 @@ def run(out: Path, say: Callable[[str], None]) -> None:
     if is_newer(scene, report.stat().st_mtime):
         say(f"Scene: {scene} is up to date.")
     else:
-        export_scene(folder)
+        export_scene(folder, overwrite=True)
     if is_newer(page, scene.stat().st_mtime):
         say(f"Web page: {page} is up to date.")
     else:

@@ -1,6 +1,7 @@
 """The one family of errors that a user meets: what is wrong, where, what was expected, how to mend it; and how a
 program ends with one."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,14 +26,36 @@ def needs(extra: str, what: str) -> Iterator[None]:
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Turns a DimoError into its sentence on stderr and exit status 2, and Ctrl-C into 130."""
+    """Turns a DimoError, and what only the machine can be blamed for, into one sentence on stderr and exit status 2;
+    Ctrl-C into 130. A reader of stdout that has gone, as `head` does, ends the program without a word."""
     try:
         yield
-    except DimoError as error:
-        print(f"dimo: {error}", file=sys.stderr)
-        raise SystemExit(2) from error
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        raise SystemExit(1) from error
     except KeyboardInterrupt as error:
         raise SystemExit(130) from error
+    except EXPECTED as error:
+        print(f"dimo: {sentence(error)}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+EXPECTED = (DimoError, OSError, MemoryError, RecursionError, UnicodeError)
+
+
+def sentence(error: Exception) -> str:
+    """What is said of it: a DimoError's own words; of another one what it was about and what may be done."""
+    if isinstance(error, OSError):
+        place = f" ({error.filename})" if error.filename else ""
+        return f"The system refused: {error.strerror or first_line(error)}{place}; mend that, or choose another place."
+    if isinstance(error, MemoryError):
+        return "The memory of this machine is not enough; close other programs, or ask for less at once."
+    if isinstance(error, RecursionError):
+        return "Something in a file that was given is nested too deeply to be read; give one that is flatter."
+    if isinstance(error, UnicodeError):
+        return f"A text or a file name that was given is not valid Unicode ({first_line(error)}); mend it."
+    return str(error)
 
 
 def first_line(error: Exception) -> str:

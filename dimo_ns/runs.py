@@ -1,7 +1,7 @@
 """A run of ns-train: loaded wherever its folder was moved, opened as a space of motions, its scene exported.
 
-A run names classes that are then made, as in all of nerfstudio: open your own only. nerfstudio is imported when a run
-is loaded, so that scenes open without it.
+A run from somebody else is no program here: of the classes that its config.yml names, those alone are made that our
+configurations consist of. nerfstudio is imported when a run is loaded, so that scenes open without it.
 """
 
 import json
@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 
 from dimo_ns.core.scene import Scene
 from dimo_ns.errors import DimoError, needs
+from dimo_ns.files.output import check_free
 from dimo_ns.space.file import FILE, save_scene
 from dimo_ns.space.info import SceneInfo
 from dimo_ns.space.motion_space import MotionSpace
@@ -74,16 +74,19 @@ class Run:
 
 
 def load_run(path: Path) -> Run:
-    """Load a run from its folder or its config.yml, with its dataset, ready for evaluation. Raises DimoError."""
+    """Load a run from its folder or its config.yml, with its dataset, ready for evaluation; nothing that the file names
+    is run. Raises DimoError."""
     folder = path.parent if path.name == CONFIG else path
     if not is_run(folder):
         raise DimoError(f"There is no run at {path}: expected the folder of a run of ns-train, with its config.yml.")
     with needs("train", f"The run {folder}"):
+        from dimo_ns.config import dimo, dimo_laptop, dimo_paper
         from dimo_ns.training import checkpoint
         from dimo_ns.training.pipeline import DimoPipelineConfig
+        from dimo_ns.training.run_config import read_config
         from dimo_ns.training.trainer import DimoTrainerConfig
 
-    config = yaml.load((folder / CONFIG).read_text(), Loader=yaml.Loader)
+    config = read_config(folder / CONFIG, [method.config for method in (dimo, dimo_laptop, dimo_paper)])
     if not isinstance(config, DimoTrainerConfig) or not isinstance(config.pipeline, DimoPipelineConfig):
         raise DimoError(f"The run {folder} is of another method; give one of ns-train dimo, dimo-laptop or dimo-paper.")
     found, state = checkpoint.load_newest(folder / config.relative_model_dir)
@@ -100,15 +103,33 @@ def is_run(path: Path) -> bool:
 
 
 def open_space(path: Path | str) -> MotionSpace:
-    """The space of a scene (see `MotionSpace.open`) or of a run; on a GPU where there is one. Raises DimoError."""
+    """The space of a scene (see `MotionSpace.open`), or of a run that has no scene in its folder; on a GPU where there
+    is one. Raises DimoError, also for a scene that is older than its run's last checkpoint."""
     path = Path(path)
     if not is_run(path):
         return MotionSpace.open(path)
+    if (path / FILE).is_file():
+        space = MotionSpace.open(path)
+        trained = newest_step(path)
+        if space.info.step is not None and trained > space.info.step:
+            raise DimoError(
+                f"The scene in {path} is that of step {space.info.step}, and its run has gone on to step {trained}; "
+                f"write it anew with 'dimo export scene {path} --overwrite', or give {path / CONFIG}."
+            )
+        return space
     run = load_run(path)
     return MotionSpace(run.scene.eval(), run.info, run.folder)
 
 
-def export_scene(run: Path, out: Path | None = None) -> Path:
+def newest_step(run: Path) -> int:
+    """That of a run's last checkpoint, by its name; 0 where there is none."""
+    steps = (file.stem.removeprefix("step-") for file in run.glob("*/step-*.ckpt"))
+    return max((int(step) for step in steps if step.isdecimal()), default=0)
+
+
+def export_scene(run: Path, out: Path | None = None, overwrite: bool = False) -> Path:
     """Write the scene of a run into the folder `out`, by default the run's own. Raises DimoError."""
+    folder = out or (run.parent if run.name == CONFIG else run)
+    check_free(folder, [FILE, Path(FILE).with_suffix(".json").name], overwrite)
     loaded = load_run(run)
-    return save_scene(loaded.scene, loaded.info.to_json(), (out or loaded.folder) / FILE)
+    return save_scene(loaded.scene, loaded.info.to_json(), folder / FILE)

@@ -81,3 +81,41 @@ def test_a_typo_gives_a_hint(args, hint, capsys):
         cli.main(args)
     assert exit_info.value.code == 2
     assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(28, "No space left on device", "/x/y"), "No space left on device (/x/y)"),
+        (PermissionError(13, "Permission denied"), "Permission denied;"),
+        (MemoryError(), "memory of this machine"),
+        (RecursionError("maximum depth"), "nested too deeply"),
+        (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"), "not valid Unicode"),
+    ],
+)
+def test_what_only_the_machine_is_to_blame_for_is_a_sentence_too(error, says, tmp_path, monkeypatch, capsys):
+    def fails(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr("dimo_ns.data.check.check", fails)
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(["data", "check", str(tmp_path)])
+    assert exit_info.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("dimo: ")
+    assert says in line
+    with pytest.raises(type(error)):
+        cli.main(["data", "check", "--traceback", str(tmp_path)])
+
+
+def test_a_reader_that_leaves_ends_the_program_without_a_word():
+    """As in `dimo --help | head -1`."""
+    program = subprocess.Popen(
+        [sys.executable, "-c", "from dimo_ns.cli import main; main(['--help'])"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert program.stdout
+    assert program.stderr
+    program.stdout.close()
+    assert program.stderr.read() == b""

@@ -29,7 +29,7 @@ EDGES = {
     "export": "core data draw space files errors",
     # Above them.
     "viewer": "core draw space apps errors training",
-    "runs": "core space training errors",
+    "runs": "config core space training files errors",
     "reports": "draw training runs",
     "config": "training viewer",
     "demo": "config data export reports runs space training",

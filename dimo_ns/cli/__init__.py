@@ -3,6 +3,7 @@ imported only when it is called, so that `dimo --help` is quick."""
 
 import os
 import sys
+from contextlib import nullcontext
 
 import tyro
 
@@ -20,6 +21,10 @@ from dimo_ns.cli.sample import sample
 from dimo_ns.cli.text import Text, short_form
 from dimo_ns.cli.view import view
 from dimo_ns.errors import exit_on_error
+
+TRACEBACK = "--traceback"
+DESCRIPTION = f"""One model of an object and all its motions. With {TRACEBACK}, an error shows where in the program it
+came from."""
 
 
 def main(args: list[str] | None = None) -> None:
@@ -41,9 +46,9 @@ def main(args: list[str] | None = None) -> None:
     )
     # Before torch is imported: its threads, while they wait, leave the cores to other programs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    args = with_run(short_form(sys.argv[1:] if args is None else args))
+    args = list(sys.argv[1:] if args is None else args)
+    whole = TRACEBACK in args
+    args = with_run(short_form([word for word in args if word != TRACEBACK]))
     markers = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
-    with exit_on_error():
-        tyro.cli(
-            commands, prog="dimo", description="One model of an object and all its motions.", args=args, config=markers
-        )
+    with nullcontext() if whole else exit_on_error():
+        tyro.cli(commands, prog="dimo", description=DESCRIPTION, args=args, config=markers)

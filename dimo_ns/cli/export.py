@@ -7,16 +7,17 @@ from dimo_ns.cli.commands import Out, OutOrNone, Positional, Scene, bars, choice
 from dimo_ns.cli.export_html import export_html
 
 
-def export_scene(run: Positional[Path], out: OutOrNone = None) -> None:
+def export_scene(run: Positional[Path], out: OutOrNone = None, overwrite: bool = False) -> None:
     """Write a trained scene to share: scene.safetensors and scene.json, which load with torch alone.
 
     Args:
         run: Folder of a training run, the one with config.yml.
         out: Folder to write to; by default the run's own.
+        overwrite: Replace the scene if one is there.
     """
     from dimo_ns.runs import export_scene
 
-    say(export_scene(run, out))
+    say(export_scene(run, out, overwrite))
 
 
 def export_trajectories(

@@ -20,9 +20,8 @@ def view(scene: Scene, port: int = 7007, host: str = "127.0.0.1") -> None:
             say(f"Port {port} is taken; this is {viewer.port}.")
         if not is_loopback(host):
             say(
-                f"Open to everyone who can reach {host}: they can use all controls, save files beside the scene, and "
-                "with some versions of viser read any file that you can read. Leave --host out to keep it to this "
-                "machine."
+                f"Open to everyone who can reach {host}: they can use all controls, and save files beside the scene. "
+                "Leave --host out to keep it to this machine."
             )
         say(f"{viewer.address} shows {scene}; Ctrl-C ends it.")
         viewer.wait()

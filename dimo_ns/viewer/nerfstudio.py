@@ -25,9 +25,12 @@ LEARNING = "Until training has come to the decoder, only the motion and the time
 
 
 class MotionTab(ViewerControl):
-    """Set up by nerfstudio once its viewer is there."""
+    """Made before nerfstudio's viewer is, and set up by nerfstudio once that is there."""
 
     def __init__(self, model: "DimoModel"):
+        from dimo_ns.viewer.doors import guard_viewers
+
+        guard_viewers()
         self.model = model
         self._is_set_up = False
 

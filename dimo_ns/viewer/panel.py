@@ -17,6 +17,7 @@ from dimo_ns.apps.language.file import FILE as PROJECTOR
 from dimo_ns.core.latent_axes import REACH
 from dimo_ns.errors import DimoError
 from dimo_ns.viewer.draw import latent_map
+from dimo_ns.viewer.markdown import as_markdown
 from dimo_ns.viewer.overlays import Overlays
 from dimo_ns.viewer.state import LAYERS, Layer, State
 
@@ -64,7 +65,7 @@ class Panel:
         self._projector: Projector | None = None
         names = state.names
         self.notice: Callable[[], str] = lambda: ""
-        """What stands at the top beside what a control says."""
+        """Markdown that stands at the top beside what a control says."""
         self.message = gui.add_markdown("")
         self._add("motion", gui.add_dropdown("Motion", [*names, UNNAMED], initial_value=names[0]), self._select)
         self._add("playing", gui.add_checkbox("Play", False), lambda h: state.play(h.value))
@@ -208,7 +209,7 @@ class Panel:
                 finally:
                     self._agreed[name], self._moved[name] = value, time.monotonic()
 
-    def _careful(self, act: Callable[[Any], Any]) -> Callable[[Any], None]:
+    def _careful(self, act: Callable[[Any], str | None]) -> Callable[[Any], None]:
         """A hand's doing, not that of `follow`; what it says, or why it could not be done, is shown."""
 
         def acted(event: Any) -> None:
@@ -216,9 +217,9 @@ class Panel:
                 return
             try:
                 with self.lock:
-                    said = act(event.target)
+                    said = as_markdown(act(event.target) or "")
             except DimoError as error:
-                said = f"**{error}**"
+                said = f"**{as_markdown(str(error))}**"
             except Exception:
                 traceback.print_exc()
                 said = "**Something went wrong; the terminal says what.**"
@@ -254,4 +255,4 @@ class Panel:
         shown = self.state.shown()
         out = self.state.save(self._handles["name"].value, shown)
         self.follow()
-        return f"Saved to `{out}`: {shown.words}"
+        return f"Saved to {out}: {shown.words}"

@@ -35,6 +35,9 @@ SHARP, SHARPEST, COARSE = 720, 1080, 256
 """Pixels from top to bottom: of a sharp picture where viser does not say how high the browser's is, of the largest, and
 of the smallest one."""
 
+FARTHEST = 1e6
+"""Numbers of a camera that are not smaller are no place to look from."""
+
 
 @dataclass
 class Watcher:
@@ -153,8 +156,11 @@ class Player(threading.Thread):
 
     def _send_picture(self, watcher: Watcher, shown: Shown, moving: bool) -> None:
         camera = watcher.client.camera
-        stamp, aspect = camera.update_timestamp, min(max(float(camera.aspect), 0.2), 5.0)
-        sharp = min(getattr(camera, "image_height", None) or SHARP, SHARPEST)
+        stamp = camera.update_timestamp
+        if not is_drawable(camera):
+            watcher.version, watcher.camera, watcher.sharp = shown.version, stamp, True
+            return
+        aspect, sharp = min(max(float(camera.aspect), 0.2), 5.0), min(int(height_of(camera)), SHARPEST)
         high = min(sharp, int((BUDGET / self.seconds_per_pixel / aspect) ** 0.5)) if moving else sharp
         high = max(high, COARSE)
         size = high, max(round(high * aspect), 1)
@@ -175,6 +181,24 @@ class Player(threading.Thread):
             if self.watchers.keys() <= self.server.get_clients().keys():
                 traceback.print_exc()
                 time.sleep(1.0)
+
+
+def height_of(camera: viser.CameraHandle) -> float:
+    """Of a browser's picture, in pixels."""
+    return getattr(camera, "image_height", None) or SHARP
+
+
+def is_drawable(camera: viser.CameraHandle) -> bool:
+    """Whether there is a picture from it: whoever connects may say of their camera what they like."""
+    try:
+        wxyz, position, rest = (
+            np.asarray(x, float) for x in (camera.wxyz, camera.position, [camera.fov, camera.aspect, height_of(camera)])
+        )
+    except (TypeError, ValueError):
+        return False
+    if (wxyz.shape, position.shape) != ((4,), (3,)) or not np.abs([*wxyz, *position, *rest]).max() < FARTHEST:
+        return False
+    return bool(np.linalg.norm(wxyz) > 1e-6 and (rest > 0).all() and rest[0] < np.pi)
 
 
 def seen_by(camera: viser.CameraHandle, size: tuple[int, int]) -> Cameras:

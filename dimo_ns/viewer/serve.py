@@ -11,6 +11,7 @@ import viser
 from dimo_ns.errors import DimoError
 from dimo_ns.space.motion_space import MotionSpace
 from dimo_ns.viewer import draw
+from dimo_ns.viewer.doors import guard_viewers
 from dimo_ns.viewer.overlays import Overlays
 from dimo_ns.viewer.panel import Panel
 from dimo_ns.viewer.player import Player
@@ -28,6 +29,7 @@ class SceneViewer:
         """Takes the first free port from `port` on. Raises DimoError if there is none, or no such host."""
         self.state = State(space)
         self.host, self.port = host, free_port(host, port)
+        guard_viewers()
         with contextlib.redirect_stdout(io.StringIO()):  # it prints a table of addresses
             self.server = viser.ViserServer(host=host, port=self.port, label="dimo", verbose=False)
         self.port = self.server.get_port()

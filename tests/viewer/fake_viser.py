@@ -98,6 +98,7 @@ class Camera(viser.CameraHandle):
 
     update_timestamp: Any = None
     aspect: Any = None
+    image_height: Any = None
     fov: Any = None
     wxyz: Any = None
     position: Any = None

@@ -1,5 +1,6 @@
 """The viewer in a browser: what a user's hand does changes what the page shows, and nothing else does."""
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,9 +14,11 @@ pytest.importorskip("playwright", reason="playwright is not installed")
 from playwright.sync_api import Browser, Page
 
 from dimo_ns.viewer import draw
+from dimo_ns.viewer.markdown import JOINER, as_markdown
 from dimo_ns.viewer.player import seen_by
 from dimo_ns.viewer.serve import SceneViewer, look_from_outside
 from tests.export.browser import chromium, launched, psnr
+from tests.hostile_texts import TEXTS
 from tests.viewer import pages
 from tests.viewer.pages import HEIGHT, PANEL, VISERS_OWN, WIDTH, changed, choose, control, drag, name_it, pixels, until
 
@@ -221,6 +224,23 @@ def test_a_new_motion_is_saved_and_there_after_a_reload(page: Page, viewer: Scen
     choose(page, "Motion", "mine")
     until(lambda: viewer.state.motion == "mine", page)
     assert torch.equal(viewer.state.latent, z)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_no_text_runs_or_is_markup(page: Page, viewer: SceneViewer, text: str):
+    """What a scene names its motions, what a user types, and paths, all come to the message, through one function."""
+    page.once("dialog", lambda dialog: pytest.fail(dialog.message))
+    title, markup = page.title(), page.locator("img, script, iframe, style, a, b, strong, em, code, h1, blockquote, li")
+    before = markup.count()
+    viewer.panel.message.content = f"{as_markdown(text)} end"
+    said = page.get_by_text(re.compile(" end$"))
+    said.wait_for()
+    assert said.inner_text().replace(JOINER, "") == " ".join(text.split()) + " end"
+    assert page.title() == title
+    assert (
+        page.locator("img, script, iframe, style, a, b, strong, em, code, h1, blockquote, li, table").count() == before
+    )
+    viewer.panel.message.content = ""
 
 
 def test_two_look_and_one_leaves_in_mid_play(page: Page, viewer: SceneViewer, browser: Browser):

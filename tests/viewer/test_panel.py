@@ -1,5 +1,7 @@
 """The panel and the state say the same, whoever has changed what."""
 
+import html
+import re
 import threading
 from dataclasses import replace
 
@@ -47,7 +49,7 @@ def test_every_control_does_what_it_says(made):
     gui["Reset"].hand()
     assert state.sigmas[1] == 0.0
     gui["Random"].hand()
-    assert "a new motion" in panel.message.content
+    assert "a new motion" in read(panel)
     gui["Map x"].hand(0.2)
     assert state.place[0] == pytest.approx(0.2, abs=1e-4)
     for label, field in (("Key points", "keypoints"), ("Trails", "trails"), ("Canonical", "canonical")):
@@ -84,7 +86,7 @@ def test_one_motion_or_sixty(count: int):
     gui["Map x"].hand(0.4)
     gui["Random"].hand()
     panel.follow()
-    assert panel.message.content.startswith("a new motion")
+    assert read(panel).startswith("a new motion")
     assert torch.isfinite(state.latent).all()
 
 
@@ -124,7 +126,7 @@ def test_errors_are_shown_and_go_away(made):
     gui, _, panel = made
     gui["Name"].value = "walk"
     gui["Save this motion"].hand()
-    assert "There is a motion 'walk' already" in panel.message.content
+    assert "There is a motion 'walk' already" in read(panel)
     gui["Motion"].hand("run")
     assert panel.message.content == ""
 
@@ -135,7 +137,7 @@ def test_a_notice_stays_while_controls_are_used(made):
     gui["Motion"].hand("run")
     assert panel.message.content == "Still learning."
     gui["Random"].hand()
-    assert "a new motion" in panel.message.content
+    assert "a new motion" in read(panel)
     assert panel.message.content.endswith("Still learning.")
 
 
@@ -145,7 +147,7 @@ def test_what_was_saved_can_be_chosen_everywhere(made):
     z = state.latent
     gui["Name"].value = "mine"
     gui["Save this motion"].hand()
-    assert "Saved to" in panel.message.content
+    assert "Saved to" in read(panel)
     assert gui["Motion"].options == (*NAMES, "mine", UNNAMED)
     assert gui["A"].options == gui["B"].options == (*NAMES, "mine")
     gui["B"].hand("mine")
@@ -184,6 +186,11 @@ def test_what_was_saved_stays_chosen_whoever_follows_meanwhile(made):
     assert state.motion == "mine"  # no control has a wish left from before
 
 
+def read(panel: Panel) -> str:
+    """What a browser shows of the message."""
+    return html.unescape(panel.message.content)
+
+
 def test_it_says_what_was_saved(made):
     gui, state, panel = made
     gui["B"].hand("wave")
@@ -192,11 +199,11 @@ def test_it_says_what_was_saved(made):
     gui["Name"].value = "mine"
     gui["Save this motion"].hand()
     out = state.space.source / "saved" / "mine"
-    assert panel.message.content == f"Saved to `{out}`: 75% walk, 25% wave, axis 2 -1.5 σ"
+    assert read(panel) == f"Saved to {out}: 75% walk, 25% wave, axis 2 -1.5 σ"
     gui["Random"].hand()
     gui["Name"].value = "new"
     gui["Save this motion"].hand()
-    assert panel.message.content.endswith("new`: a new motion")
+    assert read(panel).endswith("new: a new motion")
 
 
 # --- a hand that is quicker than the threads that call back -----------------------------------------------------------
@@ -256,6 +263,22 @@ def test_a_control_is_told_what_its_move_came_to(made, monkeypatch: pytest.Monke
     assert not panel.behind
 
 
+@pytest.mark.parametrize("name", ["{document.title=1}", "<img src=x onerror=alert(1)>", "**b** `c` [d](e) _f_", "$x$"])
+def test_no_text_of_a_scene_or_of_a_user_is_markup(name: str):
+    """A name in what a draw is like, what a user typed in an error."""
+    space = some_space()
+    motions = tuple(replace(motion, name=f"{name} {i}") for i, motion in enumerate(space.motions))
+    gui, state = Gui(), State(MotionSpace(space.scene, replace(space.info, motions=motions)))
+    panel = Panel(gui, state, Overlays(Scene()))
+    gui["Random"].hand()
+    assert re.fullmatch(r"(?:&#\d+;|[^\W_]| )*", panel.message.content)
+    assert f"nearest to {name}" in read(panel)
+    gui["Name"].value = name
+    gui["Save this motion"].hand()
+    assert re.fullmatch(r"\*\*(?:&#\d+;|[^\W_]| )*\*\*", panel.message.content)
+    assert f"'{name}' is no name" in read(panel)
+
+
 def test_words_are_asked_for_only_where_there_is_a_projector(made, tmp_path):
     gui, state, _ = made
     assert "Ask" not in gui.controls
@@ -263,7 +286,7 @@ def test_words_are_asked_for_only_where_there_is_a_projector(made, tmp_path):
     with_words = Gui()
     panel = Panel(with_words, state, Overlays(Scene()))
     with_words["Ask"].hand()
-    assert f"**The file {tmp_path / 'text.safetensors'} is not a projector of dimo" in panel.message.content
+    assert f"**The file {tmp_path / 'text.safetensors'} is not a projector of dimo" in read(panel)
 
 
 def test_overlays_come_and_go():

@@ -9,7 +9,7 @@ import torch
 from dimo_ns.viewer import draw, player
 from dimo_ns.viewer.overlays import Overlays
 from dimo_ns.viewer.panel import Panel
-from dimo_ns.viewer.player import Player, seen_by
+from dimo_ns.viewer.player import Player, is_drawable, seen_by
 from dimo_ns.viewer.state import State
 from tests.spaces import some_space
 from tests.viewer.fake_viser import Client, Gui, Scene, Server
@@ -136,3 +136,35 @@ def test_the_browsers_camera_is_understood():
     assert right[0] > centre[0]
     top = torch.tensor([[0.0, 0.0, 2 * float(np.tan(0.35))]])
     assert float(camera.project(top)[0, 1]) == pytest.approx(0, abs=1e-3)  # the field of view is vertical
+
+
+BAD = [
+    ("fov", 0.0), ("fov", float("nan")), ("fov", 4.0), ("fov", "wide"), ("fov", None), ("aspect", float("nan")),
+    ("aspect", -1.0), ("aspect", float("inf")), ("image_height", -5), ("image_height", float("inf")),
+    ("wxyz", (0.0, 0.0, 0.0, 0.0)), ("wxyz", (1.0, 0.0)), ("position", (float("nan"), 0.0, 0.0)),
+    ("position", (1e30, 0.0, 0.0)), ("position", "here"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value"), BAD)
+def test_a_browser_without_a_camera_to_speak_of_gets_nothing_and_the_others_theirs(play, capsys, field: str, value):
+    """Whoever connects may say of their camera what they like."""
+    odd, other = Client(0), Client(1)
+    setattr(odd.camera, field, value)
+    assert not is_drawable(odd.camera)
+    assert is_drawable(other.camera)
+    running = play(odd, other)
+    running.state.select("run")
+    assert running.settled(20)
+    assert len(other.images[-1]) == 96
+    assert odd.images == []
+    assert capsys.readouterr().err == ""
+
+
+def test_a_huge_picture_is_drawn_as_large_as_pictures_get(play, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(player, "SHARPEST", 128)
+    client = Client(0)
+    client.camera.image_height = 10**5
+    running = play(client)
+    assert running.settled(20)
+    assert len(client.images[-1]) == 128

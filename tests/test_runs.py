@@ -1,0 +1,48 @@
+"""What a folder is opened as: a scene before a run, and never as a program."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dimo_ns.config import dimo_laptop
+from dimo_ns.errors import DimoError
+from dimo_ns.runs import CONFIG, export_scene, newest_step, open_space
+from dimo_ns.space.file import FILE
+from dimo_ns.space.motion_space import MotionSpace
+from tests.spaces import NAMES, some_space
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A scene of step 500 beside a run's config.yml and its checkpoints."""
+    space = some_space()
+    MotionSpace(space.scene, replace(space.info, step=500)).save(tmp_path / FILE)
+    (tmp_path / CONFIG).write_text(yaml.dump(dimo_laptop.config))
+    (tmp_path / "nerfstudio_models").mkdir()
+    (tmp_path / "nerfstudio_models" / "step-000000500.ckpt").touch()
+    return tmp_path
+
+
+def test_a_scene_is_opened_before_a_run_and_its_configuration_is_not_looked_at(folder: Path):
+    (folder / CONFIG).write_text(f"!!python/object/apply:os.system ['touch {folder}/ran']")
+    assert open_space(folder).names == list(NAMES)
+    with pytest.raises(DimoError, match=r"names os\.system"):
+        open_space(folder / CONFIG)
+    assert not (folder / "ran").exists()
+
+
+def test_a_scene_that_is_older_than_its_run_is_not_shown_for_it(folder: Path):
+    (folder / "nerfstudio_models" / "step-000000900.ckpt").touch()
+    (folder / "nerfstudio_models" / "step-x.ckpt").touch()
+    assert newest_step(folder) == 900
+    with pytest.raises(DimoError, match=r"step 500, and its run .* to step 900; write it anew with 'dimo export"):
+        open_space(folder)
+
+
+def test_a_scene_is_not_replaced_unasked(folder: Path):
+    before = (folder / FILE).read_bytes()
+    with pytest.raises(DimoError, match=r"scene\.safetensors is there already.*--overwrite"):
+        export_scene(folder)
+    assert (folder / FILE).read_bytes() == before
