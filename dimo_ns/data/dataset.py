@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from lzma import LZMAError
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,13 @@ from jaxtyping import Float64
 from dimo_ns.core.cameras import DISTANCE, FOVY_DEG, Cameras, focal, intrinsics, viewmats_from_c2w
 from dimo_ns.data.images import Source
 from dimo_ns.errors import DimoError
+from dimo_ns.files.opening import regular
 
 MAX_TRACK_BYTES = 2**31
+UNREADABLE = (
+    OSError, ValueError, EOFError, RuntimeError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error, LZMAError,
+)  # fmt: skip
+"""What comes of an archive of arrays that is damaged, encrypted, or lies about its sizes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,13 +121,13 @@ class Dataset:
         if self.tracks is None:
             return {}
         try:
-            with zipfile.ZipFile(self.tracks) as archive:
+            with zipfile.ZipFile(regular(self.tracks, MAX_TRACK_BYTES)) as archive:
                 size = sum(entry.file_size for entry in archive.infolist())
             if size > MAX_TRACK_BYTES:
                 raise DimoError(f"The ground truth {self.tracks} unpacks to more than {MAX_TRACK_BYTES:,} bytes.")
             with np.load(self.tracks, allow_pickle=False) as arrays:
                 content = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        except UNREADABLE as error:
             raise DimoError(f"The ground truth {self.tracks} cannot be read ({error}); make it again.") from error
         tracks = content.get("tracks", np.zeros(0))
         expected = (len(self.motions), self.frames)

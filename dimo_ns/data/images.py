@@ -27,11 +27,14 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dimo_ns.errors import DimoError
+from dimo_ns.files.opening import regular
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mov", ".avi", ".gif")
 MAX_PIXELS = 2**25  # 5792 x 5792; an RGBA image of that size takes 134 MB
+MAX_IMAGE_BYTES, MAX_VIDEO_BYTES = 2**29, 2**36
+"""Of files, as they are stored."""
 WHITE_CLEAR, WHITE_SOLID = 5, 25  # distance to white: transparent up to the first, opaque from the second
 
 _ALPHA_OF_DARKEST = np.round(
@@ -119,7 +122,7 @@ def read_video(path: Path, indices: Sequence[int]) -> Iterator[Rgba]:
 
 def _open(path: Path) -> Image.Image:
     try:
-        image = Image.open(path, formats=IMAGE_FORMATS)
+        image = Image.open(regular(path, MAX_IMAGE_BYTES), formats=IMAGE_FORMATS)
     except Image.DecompressionBombError as error:
         raise DimoError(f"The image {path} is larger than the limit of {MAX_PIXELS:,} pixels.") from error
     except _BROKEN as error:
@@ -161,7 +164,7 @@ def _take_out_white(rgb: UInt8[np.ndarray, "h w 3"], alpha: UInt8[np.ndarray, "h
 def _read_mask(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
     """The mask as alpha."""
     try:
-        mask = np.lib.format.open_memmap(path, mode="r")
+        mask = np.lib.format.open_memmap(regular(path, MAX_IMAGE_BYTES), mode="r")
     except (*_BROKEN, TokenError) as error:
         raise DimoError(f"The mask {path} is not a readable .npy array ({error}).") from error
     if mask.shape not in (shape, (*shape, 1), (1, *shape)) or mask.dtype.kind not in "buif":
@@ -178,7 +181,7 @@ def _read_mask(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
 def _open_video(path: Path) -> Iterator[tuple[Any, Any]]:
     """The container and its first video stream. FFmpeg's complaints while it is open become a DimoError."""
     try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+        with av.open(str(regular(path, MAX_VIDEO_BYTES)), options={"protocol_whitelist": "file"}) as container:
             stream = next(iter(container.streams.video), None)
             if stream is None or stream.codec_context is None:
                 raise DimoError(f"The file {path} has no video in it that can be decoded.")

@@ -17,6 +17,8 @@ from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import Fields, is_finite
 
 T = TypeVar("T")
+MOST = 10**15
+"""Whole numbers are less: each counts something."""
 PLAIN = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
 
 
@@ -89,6 +91,8 @@ def value_of(hint: Any, value: Any, where: str) -> Any:
     if hint not in PLAIN:
         raise TypeError(f"no value of {hint} is read from a file")
     if not is_finite(value) if hint is float else type(value) is not hint:
+        raise Unfit
+    if hint is int and abs(value) >= MOST:
         raise Unfit
     return hint(value)
 

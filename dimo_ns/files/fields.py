@@ -11,13 +11,25 @@ from typing import Any
 import yaml
 
 from dimo_ns.errors import DimoError
+from dimo_ns.files.opening import regular
 
 MAX_JSON_BYTES = 16 * 2**20
-MAX_YAML_BYTES = 2**20
+MAX_YAML_BYTES = 2**18
+MAX_DEPTH, MAX_VALUES = 50, 10**6
+"""How deep lists and objects may be nested, and how many values they may hold, repeated ones counted each time."""
 
 
 class Loader(yaml.SafeLoader):
-    """Makes plain values alone, and numbers of 1e-5 too, which YAML 1.1 takes for a text."""
+    """Makes plain values alone: numbers of 1e-5 too, which YAML 1.1 takes for a text, and of dates their text. Mappings
+    are not merged, which a short file can let grow without end."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (as in yaml)
+        letter: [(tag, pattern) for tag, pattern in found if not tag.endswith((":timestamp", ":merge"))]
+        for letter, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        pass
 
 
 Loader.add_implicit_resolver(
@@ -37,18 +49,15 @@ def inside(root: Path, path: Path) -> Path:
 
 
 def read_bytes(path: Path, at_most: int) -> bytes:
-    """The content of a file. Raises DimoError if it is missing, cannot be read or is larger than so many bytes."""
-    if not path.is_file():
-        raise DimoError(f"The file {path} is missing.")
+    """The content of a file. Raises DimoError if it is missing, is none, cannot be read or has more bytes than that."""
     try:
-        with path.open("rb") as file:
-            content = file.read(at_most + 1)
-    except OSError as error:
-        raise DimoError(f"The file {path} cannot be read ({error.strerror}).") from error
-    if len(content) > at_most:
-        size = f"{at_most // 2**20} MB" if at_most >= 2**20 else f"{at_most:,} bytes"
-        raise DimoError(f"The file {path} is larger than {size}, which no file of its kind needs.")
-    return content
+        with regular(path, at_most).open("rb") as file:
+            return file.read(at_most)
+    except FileNotFoundError as error:
+        raise DimoError(f"The file {path} is missing.") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DimoError(f"The file {path} cannot be read ({reason}).") from error
 
 
 def read_json(path: Path) -> "Fields":
@@ -57,7 +66,7 @@ def read_json(path: Path) -> "Fields":
         data = json.loads(read_bytes(path, MAX_JSON_BYTES))
     except (ValueError, RecursionError) as error:
         raise DimoError(f"The file {path} is not valid JSON: {error}.") from error
-    return Fields.of(data, str(path))
+    return Fields.of(plain(data, str(path)), str(path))
 
 
 def read_yaml(path: Path, loader: type = Loader) -> "Fields":
@@ -67,11 +76,44 @@ def read_yaml(path: Path, loader: type = Loader) -> "Fields":
 
 
 def parse_yaml(text: bytes | str, where: str, loader: type = Loader) -> Any:
-    """The value that a YAML text holds, plain values alone. Raises DimoError if it is not YAML."""
+    """The plain value that a YAML text holds. Raises DimoError if it is not YAML, or holds anything else."""
+    return plain(load_yaml(text, where, loader), where)
+
+
+def load_yaml(text: bytes | str, where: str, loader: type) -> Any:
+    """What a loader makes of a YAML text. Raises DimoError if it is not YAML."""
     try:
         return yaml.load(text, loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DimoError(f"The file {where} is not valid YAML: {' '.join(str(error).split())}.") from error
+        raise DimoError(f"The file {where} is not valid YAML: {' '.join(str(error).split())[:300]}.") from error
+
+
+def plain(value: Any, where: str) -> Any:
+    """`value` unchanged, if it consists of texts, numbers, true, false and nothing, in lists and under names that are
+    texts, and is not too deep or too much. Raises DimoError otherwise."""
+    left, count = [(value, 0)], 0
+    while left:
+        item, depth = left.pop()
+        count += 1
+        if depth > MAX_DEPTH or count > MAX_VALUES:
+            raise DimoError(f"The file {where} is nested over {MAX_DEPTH} deep, or unfolds to {MAX_VALUES:,} values.")
+        if isinstance(item, dict):
+            wrong = next((key for key in item if not isinstance(key, str)), None)
+            if wrong is not None or None in item:
+                raise DimoError(
+                    f"The file {where} has {shown(wrong)} as a name; put names that are no texts in quotes."
+                )
+            left.extend((entry, depth + 1) for pair in item.items() for entry in pair)
+        elif isinstance(item, list):
+            left.extend((entry, depth + 1) for entry in item)
+        elif isinstance(item, str):
+            if not item.isascii() and any("\ud800" <= letter <= "\udfff" for letter in item):
+                raise DimoError(f"The file {where} has a text that is not valid Unicode: {shown(item)}.")
+        elif not isinstance(item, bool | int | float | None):
+            raise DimoError(
+                f"The file {where} holds a {type(item).__name__}; expected texts, numbers, lists and names."
+            )
+    return value
 
 
 @dataclass(frozen=True)

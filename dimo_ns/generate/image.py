@@ -29,7 +29,7 @@ class Picture:
 
 def read_picture(path: Path, matting: Matting = plain) -> Picture:
     """An image file; the matting is for images without transparency. Raises DimoError if there is no object in it."""
-    if not path.is_file():
+    if not path.exists():
         raise DimoError(f"There is no image at {path}.")
     read_header(path)
     with Image.open(path, formats=IMAGE_FORMATS) as image:

@@ -17,7 +17,7 @@ import yaml
 
 from dimo_ns.errors import DimoError
 from dimo_ns.files import configs
-from dimo_ns.files.fields import parse_yaml, read_bytes, read_yaml
+from dimo_ns.files.fields import parse_yaml, read_bytes, read_yaml, shown
 
 CONFIGS = configs.CONFIGS / "generate"
 AMPLITUDES = ("large", "medium", "small")
@@ -112,8 +112,9 @@ def build(entries: Iterable[Any], subject: str, where: str) -> list[MotionPrompt
     for number, entry in enumerate(entries, 1):
         label, prompt = (entry.get(k) or "" for k in ("label", "prompt")) if isinstance(entry, dict) else (None, None)
         if not isinstance(label, str) or not isinstance(prompt, str) or not (label + prompt).strip():
-            shown = json.dumps(entry, default=str)[:80]
-            raise DimoError(f"Motion {number} of {where} is {shown}; expected a text, or a 'label' and a 'prompt'.")
+            raise DimoError(
+                f"Motion {number} of {where} is {shown(entry)}; expected a text, or a 'label' and a 'prompt'."
+            )
         label = shorten(label or prompt)
         name = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")[:60].strip("_") or f"motion_{number:02d}"
         if any(same(label, other.label) for other in motions.values()):
@@ -190,9 +191,9 @@ def ask(model: Ask, count: int, subject: str = "") -> list[MotionPrompt]:
 
 def parse(answer: str) -> tuple[list[dict[str, str]], str]:
     """The usable motions of an answer, and why there are none. A fence around the JSON is no matter."""
-    found = re.search(r"\{.*\}", answer, re.DOTALL)
+    found = answer[answer.find("{") : answer.rfind("}") + 1] if "{" in answer else ""
     try:
-        content = json.loads(found[0]) if found else None
+        content = json.loads(found) if found else None
     except (ValueError, RecursionError) as error:
         return [], f"not JSON: {error}"
     rows = content.get("motions") if isinstance(content, dict) else None

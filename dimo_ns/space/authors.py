@@ -31,6 +31,7 @@ from dimo_ns.data.dataset import Motion
 from dimo_ns.data.layouts.reading import MAX_FRAMES, PLAYBACK_FPS
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import check_unique, is_name
+from dimo_ns.files.opening import MAX_TENSOR_BYTES, regular
 from dimo_ns.files.output import check_free
 from dimo_ns.rasterize.skinning import fused_skin
 from dimo_ns.space.file import FILE, check_finite, save_scene
@@ -127,9 +128,9 @@ def read_codes(path: Path) -> Float[Tensor, "m d"]:
     parts = list(parts) if isinstance(parts, list | tuple) else [parts]
     if not parts or not all(isinstance(part, Tensor) and part.ndim in (1, 2) for part in parts):
         raise DimoError(f"The file {path} does not hold latents; expected a tensor with a row per motion.")
-    rows = [part.detach().float().reshape(-1, part.shape[-1]) for part in parts]
-    if len({row.shape[1] for row in rows}) > 1 or not rows[0].numel():
+    if len({part.shape[-1] for part in parts}) > 1 or not all(part.numel() for part in parts):
         raise DimoError(f"The latents in {path} differ in length, or are empty.")
+    rows = [part.detach().float().reshape(-1, part.shape[-1]) for part in parts]
     return torch.cat(rows)
 
 
@@ -179,7 +180,9 @@ def feature_order(latent_dim: int) -> list[int]:
 def read_pth(path: Path) -> Any:
     """A file of torch.save; what could run code is refused."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(regular(path, MAX_TENSOR_BYTES), map_location="cpu", weights_only=True)
+    except DimoError:
+        raise
     except OSError as error:
         raise DimoError(
             f"There is no {path.name} in {path.parent}, or it cannot be read ({error.strerror})."
@@ -208,10 +211,10 @@ def read_ply(path: Path, names: Sequence[str]) -> Float[Tensor, "n c"]:
 
 def _vertices(path: Path):
     try:
-        return PlyData.read(str(path))["vertex"]
+        return PlyData.read(str(regular(path, MAX_TENSOR_BYTES)))["vertex"]
     except OSError as error:
         raise DimoError(
             f"There is no {path.name} in {path.parent}, or it cannot be read ({error.strerror})."
         ) from error
-    except (PlyParseError, KeyError, ValueError) as error:
+    except (PlyParseError, KeyError, ValueError, TypeError, OverflowError, MemoryError, RecursionError) as error:
         raise DimoError(f"The file {path} is not a .ply file of points ({error}).") from error

@@ -22,6 +22,7 @@ from dimo_ns.core.scene import Scene
 from dimo_ns.errors import DimoError
 from dimo_ns.files.durable import write_files
 from dimo_ns.files.fields import read_json
+from dimo_ns.files.opening import MAX_TENSOR_BYTES, regular
 from dimo_ns.files.output import refusals
 from dimo_ns.rasterize.skinning import fused_skin
 
@@ -67,7 +68,7 @@ def load_scene(path: Path) -> tuple[Scene, dict[str, Any]]:
     path = path / FILE if path.is_dir() else path
     info = read_info(path.with_suffix(".json"))
     try:
-        content = path.read_bytes()
+        content = regular(path, MAX_TENSOR_BYTES).read_bytes()
         if hashlib.sha256(content).hexdigest() != info.get("sha256"):
             raise DimoError(
                 f"The scene {path} is not the one that its .json describes, or is damaged; export it again."

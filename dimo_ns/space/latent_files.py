@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dimo_ns.errors import DimoError
+from dimo_ns.files.opening import MAX_TENSOR_BYTES, regular
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
 LATENTS = "latents.safetensors"
@@ -44,7 +45,7 @@ def read_latents(path: Path, space: MotionSpace) -> dict[str, Float[Tensor, "*t 
     """
     path = path / LATENTS if path.is_dir() else path
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path, MAX_TENSOR_BYTES), framework="pt") as file:
             metadata, latents = file.metadata() or {}, file.get_tensor("latents")
         names, frames = (json.loads(metadata.get(key, "null")) for key in ("names", "frames"))
     except OSError as error:

@@ -19,7 +19,9 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from dimo_ns.errors import DimoError
 from dimo_ns.files.durable import write_files
+from dimo_ns.files.opening import regular
 
+MAX_BYTES = 2**36
 _NAME = re.compile(r"step-(\d+)\.ckpt")
 
 
@@ -59,7 +61,8 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DimoError(f"There is no checkpoint {path}; give the path of a file named step-NNNNNNNNN.ckpt.")
     try:
-        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums that it wrote
+        # torch does not look at the checksums that it wrote
+        with zipfile.ZipFile(regular(path, MAX_BYTES)) as archive:
             damaged = archive.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(damaged)

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from dimo_ns.errors import DimoError
-from dimo_ns.files.fields import MAX_YAML_BYTES, parse_yaml, read_bytes
+from dimo_ns.files import fields
+from dimo_ns.files.fields import MAX_YAML_BYTES, load_yaml, read_bytes
 
 PYTHON = "tag:yaml.org,2002:python/"
 PATHS = {"pathlib.PosixPath": PosixPath, "pathlib.WindowsPath": WindowsPath}
@@ -29,7 +30,7 @@ def read_config(path: Path, methods: Iterable[Any]) -> Any:
     for method in methods:
         collect(method, known)
 
-    class Loader(yaml.SafeLoader):
+    class Loader(fields.Loader):
         pass
 
     def named(suffix: str) -> Any:
@@ -64,7 +65,7 @@ def read_config(path: Path, methods: Iterable[Any]) -> Any:
     Loader.add_multi_constructor(f"{PYTHON}object/apply:", call)
     Loader.add_multi_constructor(f"{PYTHON}name:", lambda loader, suffix, node: named(suffix))
     Loader.add_constructor(f"{PYTHON}tuple", make_tuple)  # pyright: ignore[reportArgumentType]
-    return parse_yaml(read_bytes(path, MAX_YAML_BYTES), str(path), Loader)
+    return load_yaml(read_bytes(path, MAX_YAML_BYTES), str(path), Loader)
 
 
 def collect(value: Any, known: dict[str, Any]) -> None:

@@ -86,8 +86,6 @@ phases:
         ("rank: 3", r"recipe\.yaml: 'phases' is missing; expected a list"),
         ("{phases: [{name: a, mover: rest}], rank: few}", r"'rank' is \"few\"; expected a whole number, or nothing"),
         ("phases: 2020-01-01", r"'phases' is \"2020-01-01\"; expected a list"),
-        ("a: &a [*a]\n", r"there is no field 'a'"),
-        ("phases: &a [*a]\n", r"'phases' is \[\[\.\.\.\]\]; expected a list"),
         ("- a", r"recipe\.yaml holds a list; expected an object"),
         ("", r"recipe\.yaml holds nothing; expected an object"),
         ("a: b: c", r"recipe\.yaml is not valid YAML: mapping values"),
@@ -103,7 +101,7 @@ def test_a_misfit_is_named_with_its_place_and_what_was_expected(tmp_path: Path, 
 def test_a_file_is_missing_a_folder_or_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(DimoError, match=r"absent\.yaml is missing"):
         read_yaml(tmp_path / "absent.yaml")
-    with pytest.raises(DimoError, match="is missing"):
+    with pytest.raises(DimoError, match="is a folder; expected a file"):
         read_yaml(tmp_path)
     monkeypatch.setattr(fields, "MAX_YAML_BYTES", 100)
     with pytest.raises(DimoError, match="larger than 100 bytes"):

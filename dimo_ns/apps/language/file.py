@@ -13,6 +13,7 @@ from dimo_ns.apps.language.projector import Projector
 from dimo_ns.errors import DimoError
 from dimo_ns.files.durable import write_files
 from dimo_ns.files.fields import Fields
+from dimo_ns.files.opening import MAX_TENSOR_BYTES, regular
 from dimo_ns.files.output import refusals
 from dimo_ns.space.motion_space import MotionSpace
 
@@ -52,7 +53,7 @@ def load_projector(space: MotionSpace, path: Path | None = None, encoder: Encode
     path = path or place(space)
     again = f"fit it again: dimo text fit {space.source or 'SCENE'}"
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(regular(path, MAX_TENSOR_BYTES), framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("about", "null"))
             embeddings = file.get_tensor("embeddings")
     except FileNotFoundError as error:

@@ -1,0 +1,25 @@
+"""Before a file from outside is opened: it is a regular one, and not larger than its kind ever is."""
+
+import stat
+from pathlib import Path
+
+from dimo_ns.errors import DimoError
+
+MAX_TENSOR_BYTES = 2**30
+"""Of a file of tensors: a scene of ten million Gaussians is smaller."""
+
+
+def regular(path: Path, at_most: int) -> Path:
+    """`path` unchanged, unless it leads to a folder, a pipe or a device, whose content has no end, or to more bytes
+    than `at_most`: then DimoError. One that is missing is left to whoever opens it."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return path
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
+        raise DimoError(f"{path} is {kind}; expected a file.")
+    if found.st_size > at_most:
+        size = f"{at_most // 2**20:,} MB" if at_most >= 2**20 else f"{at_most:,} bytes"
+        raise DimoError(f"The file {path} is larger than {size}, which no file of its kind needs.")
+    return path
