@@ -92,7 +92,8 @@ def load_run(path: Path) -> Run:
     found, state = checkpoint.load_newest(folder / config.relative_model_dir)
     pipeline = config.pipeline.setup(device="cuda" if torch.cuda.is_available() else "cpu", test_mode="test")
     checkpoint.check_manifest(found, state["manifest"], pipeline.manifest())
-    pipeline.load_pipeline(state["pipeline"], state["step"])
+    with checkpoint.misfits(found):
+        pipeline.load_pipeline(state["pipeline"], state["step"])
     pipeline.eval()
     return Run(folder, config, pipeline, found, state["step"], state["manifest"])
 

@@ -165,7 +165,7 @@ def _read_mask(path: Path, shape: tuple[int, int]) -> UInt8[np.ndarray, "h w"]:
     """The mask as alpha."""
     try:
         mask = np.lib.format.open_memmap(regular(path, MAX_IMAGE_BYTES), mode="r")
-    except (*_BROKEN, TokenError) as error:
+    except (*_BROKEN, TokenError, OverflowError, MemoryError, TypeError) as error:
         raise DimoError(f"The mask {path} is not a readable .npy array ({error}).") from error
     if mask.shape not in (shape, (*shape, 1), (1, *shape)) or mask.dtype.kind not in "buif":
         raise DimoError(

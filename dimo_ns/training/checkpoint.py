@@ -9,15 +9,17 @@ import os
 import random
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
 
-from dimo_ns.errors import DimoError
+from dimo_ns.errors import DimoError, first_line
 from dimo_ns.files.durable import write_files
 from dimo_ns.files.opening import regular
 
@@ -71,7 +73,37 @@ def load(path: Path) -> dict[str, Any]:
         raise DimoError(f"The checkpoint {path} cannot be read; it is damaged: use another one.") from error
     if not isinstance(state, dict) or "manifest" not in state:
         raise DimoError(f"The checkpoint {path} was not written by dimo; give one from a dimo training run.")
+    try:
+        check_state(state)
+    except Exception as error:  # so can what is in it
+        raise DimoError(f"The checkpoint {path} is damaged ({first_line(error)}); use another one.") from error
     return state
+
+
+PARTS = {"step": int} | dict.fromkeys(("pipeline", "optimizers", "scalers", "sampler", "rng", "manifest"), dict)
+"""What a checkpoint consists of."""
+MANIFEST = {"motions": list, "dataset_hash": str, "seed": int, "versions": dict}
+
+
+def check_state(state: Mapping[str, Any]) -> None:
+    """Raises, of whatever kind, unless these are all the parts that a run is continued from, their numbers finite."""
+    for parts, kinds in ((state, PARTS), (state["manifest"], MANIFEST)):
+        for name, kind in kinds.items():
+            if type(parts.get(name)) is not kind:
+                raise ValueError(f"'{name}' is no {kind.__name__}")
+    if not 0 <= state["step"] < 10**9 or type(state["sampler"]["seed"]) is not int:
+        raise ValueError("its step or its seed is none")
+    if not all(isinstance(motion, str) for motion in state["manifest"]["motions"]):
+        raise ValueError("its motions have no names")
+    if any({"state", "param_groups"} - optimizer.keys() for optimizer in state["optimizers"].values()):
+        raise ValueError("an optimizer is not whole")
+    for name, tensor in state["pipeline"].items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"'{name}' has numbers that are not finite")
+    torch_state, _, numpy_state, python_state = unpack_rng(state["rng"])
+    torch.Generator().set_state(torch_state)
+    np.random.RandomState().set_state(numpy_state)
+    random.Random().setstate(python_state)
 
 
 def load_newest(directory: Path) -> tuple[Path, dict[str, Any]]:
@@ -103,6 +135,18 @@ def check_manifest(path: Path, saved: Mapping[str, Any], current: Mapping[str, A
         )
 
 
+@contextmanager
+def misfits(path: Path) -> Iterator[None]:
+    """Within it, what a checkpoint holds is taken over: raises DimoError where it is not of this run's recipe."""
+    try:
+        yield
+    except (RuntimeError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise DimoError(
+            f"The checkpoint {path} does not fit the run ({first_line(error)}): give --load-dir with one of the same "
+            "method, recipe and length, or train anew."
+        ) from error
+
+
 def rng_state() -> dict[str, Any]:
     """State of the global random number generators of torch, CUDA, numpy and Python, as tensors and plain values."""
     _, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 (nerfstudio seeds the global one)
@@ -114,11 +158,18 @@ def rng_state() -> dict[str, Any]:
     }
 
 
+def unpack_rng(state: Mapping[str, Any]) -> tuple[Tensor, list[Tensor], tuple[Any, ...], tuple[Any, ...]]:
+    """What the generators of torch, CUDA, numpy and Python take."""
+    keys, position, has_gauss, gauss = state["numpy"]
+    numpy_state = ("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss)
+    return state["torch"], state["cuda"], numpy_state, state["python"]
+
+
 def set_rng_state(state: Mapping[str, Any]) -> None:
     """Undo of `rng_state`. CUDA generators are left alone when the state has none, or more than this machine."""
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and len(state["cuda"]) <= torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    keys, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))  # noqa: NPY002
-    random.setstate(state["python"])
+    torch_state, cuda, numpy_state, python_state = unpack_rng(state)
+    torch.set_rng_state(torch_state)
+    if cuda and len(cuda) <= torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(cuda)
+    np.random.set_state(numpy_state)  # noqa: NPY002
+    random.setstate(python_state)

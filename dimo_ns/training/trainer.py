@@ -321,11 +321,12 @@ class DimoTrainer(Trainer):
     def _restore(self, path: Path, state: dict[str, Any]) -> None:
         pipeline = cast(ResumablePipeline, self.pipeline)
         checkpoint.check_manifest(path, state["manifest"], pipeline.manifest())
-        self.pipeline.load_pipeline(state["pipeline"], state["step"])
-        pipeline.load_sampler_state(state["sampler"])
-        # Loading may have replaced parameters by ones of another size: the optimizers must hold the new ones.
-        self.optimizers = self.setup_optimizers()
-        self.optimizers.load_optimizers(state["optimizers"])
+        with checkpoint.misfits(path):
+            self.pipeline.load_pipeline(state["pipeline"], state["step"])
+            pipeline.load_sampler_state(state["sampler"])
+            # Loading may have replaced parameters by ones of another size: the optimizers must hold the new ones.
+            self.optimizers = self.setup_optimizers()
+            self.optimizers.load_optimizers(state["optimizers"])
         self._rng_state = state["rng"]
         self._start_step = state["step"] + 1
         self._saved_step = state["step"]

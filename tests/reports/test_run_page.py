@@ -30,6 +30,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = {
         "step": 10**6,
         "pipeline": {f"_model.{name}": value for name, value in model.state_dict().items()},
+        "optimizers": {},
+        "scalers": {},
+        "sampler": {"seed": 42},
+        "rng": checkpoint.rng_state(),
         "manifest": {
             "motions": list(MOTIONS),
             "dataset_hash": manager.dataset.hash,

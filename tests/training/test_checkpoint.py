@@ -11,11 +11,59 @@ import torch
 from dimo_ns.errors import DimoError
 from dimo_ns.training import checkpoint
 
-MANIFEST = {"motions": ["walk", "jump"], "dataset_hash": "a" * 64}
+MANIFEST = {"motions": ["walk", "jump"], "dataset_hash": "a" * 64, "seed": 42, "versions": {"torch": "2"}}
 
 
 def state_at(step: int) -> dict:
-    return {"step": step, "pipeline": {"means": torch.full((4, 3), float(step))}, "manifest": MANIFEST}
+    """All that a run is continued from."""
+    return {
+        "step": step,
+        "pipeline": {"means": torch.full((4, 3), float(step))},
+        "optimizers": {"means": {"state": {}, "param_groups": []}},
+        "scalers": {},
+        "sampler": {"seed": 42},
+        "rng": checkpoint.rng_state(),
+        "manifest": MANIFEST,
+    }
+
+
+def without(state: dict, *path: str) -> dict:
+    """A copy that lacks what lies there."""
+    first, *rest = path
+    return {k: without(v, *rest) if k == first else v for k, v in state.items() if k != first or rest}
+
+
+RNG = checkpoint.rng_state()
+BROKEN = {
+    **{f"no {'.'.join(path)}": without(state_at(2), *path) for path in (
+        ("step",), ("pipeline",), ("optimizers",), ("sampler",), ("sampler", "seed"), ("rng",), ("rng", "torch"),
+        ("rng", "numpy"), ("rng", "python"), ("manifest", "motions"), ("manifest", "dataset_hash"),
+        ("manifest", "seed"), ("manifest", "versions"), ("optimizers", "means", "state"))},
+    "a step of text": state_at(2) | {"step": "2"},
+    "a step that is true": state_at(2) | {"step": True},
+    "a step below zero": state_at(2) | {"step": -1},
+    "a step that nobody takes": state_at(2) | {"step": 10**9},
+    "no number": state_at(2) | {"pipeline": {"means": torch.tensor([0.0, float("nan")])}},
+    "no end": state_at(2) | {"pipeline": {"means": torch.tensor([0.0, float("inf")])}},
+    "no tensor": state_at(2) | {"pipeline": {"means": "a"}},
+    "a list of parts": state_at(2) | {"pipeline": [1]},
+    "motions of numbers": state_at(2) | {"manifest": MANIFEST | {"motions": [1, 2]}},
+    "another generator": state_at(2) | {"rng": RNG | {"torch": torch.zeros(3, dtype=torch.uint8)}},
+    "a generator of text": state_at(2) | {"rng": RNG | {"python": "a"}},
+    "a short generator": state_at(2) | {"rng": RNG | {"numpy": RNG["numpy"][:2]}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("state", BROKEN.values(), ids=BROKEN.keys())
+def test_a_checkpoint_that_is_not_whole_is_skipped_for_the_one_before_it(tmp_path, capsys, state):
+    """Before anything of it is used: what is there is what goes on, and generators are where they were."""
+    before = torch.get_rng_state()
+    checkpoint.save(tmp_path / "m", state_at(1), keep_only_latest=False)
+    torch.save(state, tmp_path / "m" / "step-000000002.ckpt")
+    path, found = checkpoint.load_newest(tmp_path / "m")
+    assert (path.name, found["step"]) == ("step-000000001.ckpt", 1)
+    assert "step-000000002.ckpt is damaged" in capsys.readouterr().out.replace("\n", " ")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_what_was_saved_is_loaded_and_the_newest_is_found(tmp_path):
@@ -129,11 +177,15 @@ from dimo_ns.training import checkpoint
 
 folder = Path(sys.argv[1]) / "nerfstudio_models"
 partial = folder.parent / ".nerfstudio_models.partial"
+whole = {
+    "optimizers": {}, "scalers": {}, "sampler": {"seed": 0}, "rng": checkpoint.rng_state(),
+    "manifest": {"motions": [], "dataset_hash": "", "seed": 0, "versions": {}},
+}
 
 def save(step):
     # 400 kB: large enough that a kill often hits the writing
     pipeline = {"means": torch.full((100_000,), float(step))}
-    checkpoint.save(folder, {"step": step, "pipeline": pipeline, "manifest": {}}, keep_only_latest=True)
+    checkpoint.save(folder, {**whole, "step": step, "pipeline": pipeline}, keep_only_latest=True)
 
 save(0)
 random.seed(0)
