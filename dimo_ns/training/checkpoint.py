@@ -89,10 +89,10 @@ def check_state(state: Mapping[str, Any]) -> None:
     """Raises, of whatever kind, unless these are all the parts that a run is continued from, their numbers finite."""
     for parts, kinds in ((state, PARTS), (state["manifest"], MANIFEST)):
         for name, kind in kinds.items():
-            if type(parts.get(name)) is not kind:
+            if not isinstance(parts.get(name), kind) or isinstance(parts[name], bool):
                 raise ValueError(f"'{name}' is no {kind.__name__}")
-    if not 0 <= state["step"] < 10**9 or type(state["sampler"]["seed"]) is not int:
-        raise ValueError("its step or its seed is none")
+    if not 0 <= state["step"] < 10**9:
+        raise ValueError(f"its step is {state['step']}")
     if not all(isinstance(motion, str) for motion in state["manifest"]["motions"]):
         raise ValueError("its motions have no names")
     if any({"state", "param_groups"} - optimizer.keys() for optimizer in state["optimizers"].values()):

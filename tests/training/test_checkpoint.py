@@ -36,7 +36,7 @@ def without(state: dict, *path: str) -> dict:
 RNG = checkpoint.rng_state()
 BROKEN = {
     **{f"no {'.'.join(path)}": without(state_at(2), *path) for path in (
-        ("step",), ("pipeline",), ("optimizers",), ("sampler",), ("sampler", "seed"), ("rng",), ("rng", "torch"),
+        ("step",), ("pipeline",), ("optimizers",), ("sampler",), ("rng",), ("rng", "torch"),
         ("rng", "numpy"), ("rng", "python"), ("manifest", "motions"), ("manifest", "dataset_hash"),
         ("manifest", "seed"), ("manifest", "versions"), ("optimizers", "means", "state"))},
     "a step of text": state_at(2) | {"step": "2"},
