@@ -3,6 +3,9 @@ there is no CUDA device."""
 
 import gc
 import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import jaxtyping
 import pytest
@@ -30,6 +33,25 @@ def _seeded() -> None:
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """As users have it: no check of types, so that wrong ones meet what the function itself says of them."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], AbstractContextManager[None]]:
+    """Within it, the disk has room for the beginning of a file alone."""
+    if not Path("/dev/full").exists():
+        pytest.skip("/dev/full is Linux")
+
+    def write(path: Path, content: memoryview) -> None:
+        path.write_bytes(content[:100])
+        Path("/dev/full").write_bytes(content)  # whoever writes there gets "no space left on device"
+
+    @contextmanager
+    def full() -> Iterator[None]:
+        with monkeypatch.context() as patch:
+            patch.setattr("dimo_ns.files.durable.write_new", write)
+            yield
+
+    return full
 
 
 @pytest.fixture

@@ -35,6 +35,13 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_new(path: Path, content: Any) -> None:
+    """Writes bytes to a file that is new, whatever bore its name before: a link is replaced and not followed."""
+    path.unlink(missing_ok=True)
+    with path.open("xb") as file:
+        file.write(content)
+
+
 def write_files(contents: Mapping[Path, Any], partial: Path | None = None) -> None:
     """Writes the bytes of each file, all or none of them. Each is made beside its place, or as `partial` where it is a
     single one, whose folder must be on the same disk. Raises OSError, and then leaves what was there before."""
@@ -42,7 +49,7 @@ def write_files(contents: Mapping[Path, Any], partial: Path | None = None) -> No
     try:
         for beside, path in made.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(contents[path])
+            write_new(beside, contents[path])
         place(made)
     except OSError:
         for beside in made:

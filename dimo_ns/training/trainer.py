@@ -27,6 +27,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.utils.writer import EventName, TimeWriter
 
 from dimo_ns.errors import DimoError, exit_on_error
+from dimo_ns.files.lock import alone
 from dimo_ns.training import checkpoint
 from dimo_ns.training.device import check_gpu, choose_device, out_of_memory
 from dimo_ns.training.optim import NonFiniteGuard, clear_gradients
@@ -70,9 +71,9 @@ class DimoTrainerConfig(TrainerConfig):
 
     def save_config(self) -> None:
         """As nerfstudio, with everything in it that the run depends on."""
-        with exit_on_error():
+        with exit_on_error(), alone(self.get_base_dir()):
             cast(SelfContained, self.pipeline).keep()
-        super().save_config()
+            super().save_config()
 
 
 @runtime_checkable
@@ -164,7 +165,7 @@ class DimoTrainer(Trainer):
 
     def train(self) -> None:
         """Train to `max_num_iterations`. Exits with 128 + n on signal n, after the step and a checkpoint."""
-        with exit_on_error(), self._stop:
+        with exit_on_error(), alone(self.base_dir), self._stop:
             self._init_viewer_state()
             if self._rng_state is not None:
                 checkpoint.set_rng_state(self._rng_state)

@@ -128,14 +128,11 @@ def test_loading_runs_no_code(tmp_path):
         checkpoint.load(tmp_path / "step-000000001.ckpt")
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/dev/full is Linux")
-def test_a_full_disk_is_an_error_that_keeps_the_last_checkpoint(tmp_path):
+def test_a_full_disk_is_an_error_that_keeps_the_last_checkpoint(tmp_path, full_disk):
     folder = tmp_path / "nerfstudio_models"
     checkpoint.save(folder, state_at(1), keep_only_latest=True)
-    # Whoever writes to /dev/full gets "no space left on device".
-    (tmp_path / ".nerfstudio_models.partial").symlink_to("/dev/full")
 
-    with pytest.raises(DimoError, match=r"No space left on device.*step-000000001.ckpt is kept"):
+    with full_disk(), pytest.raises(DimoError, match=r"No space left on device.*step-000000001.ckpt is kept"):
         checkpoint.save(folder, state_at(2), keep_only_latest=True)
 
     assert checkpoint.load_newest(folder)[1]["step"] == 1
