@@ -11,6 +11,15 @@ class DimoError(Exception):
     """Bad input or an operation that cannot go on. The message is one sentence; the command line exits with 2."""
 
 
+MOST_SEED = 2**63 - 1
+
+
+def check_number(what: str, value: float, low: float, high: float) -> None:
+    """Raises DimoError unless a number that a user chose lies between these, both included: before work begins."""
+    if not low <= value <= high:
+        raise DimoError(f"{what} is {value:,}; expected {low:,} to {high:,}.")
+
+
 @contextmanager
 def needs(extra: str, what: str) -> Iterator[None]:
     """Say what is to be installed where a package is missing: around imports, or as a decorator. Raises DimoError."""

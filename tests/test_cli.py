@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from dimo_ns import cli
+from dimo_ns.space.file import FILE
+from tests.spaces import some_space
 
 ROOT = Path(__file__).parents[1]
 LISTED = re.compile(r"• ([\w-]+) ")
@@ -119,3 +121,33 @@ def test_a_reader_that_leaves_ends_the_program_without_a_word():
     assert program.stderr
     program.stdout.close()
     assert program.stderr.read() == b""
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("sample SCENE -o OUT -n 0", "The number of motions is 0; expected 1 to 2,000"),
+        ("sample SCENE -o OUT -n 1000000000", "The number of motions is 1,000,000,000; expected 1 to 2,000"),
+        ("sample SCENE -o OUT --seed -1", "The seed is -1; expected 0 to"),
+        ("sample SCENE -o OUT --seed 99999999999999999999", "The seed is 99,999"),
+        ("interpolate SCENE walk run -o OUT --steps 0", "from one motion to the next is 0; expected 1 to 2,000"),
+        ("interpolate SCENE walk run -o OUT --steps 1000000000", "expected 1 to 2,000"),
+        ("interpolate SCENE walk run -o OUT --transition --frames 1", "frames for 2 motions is 1; expected 2 to"),
+        ("interpolate SCENE walk run -o OUT --transition --frames 1000000000", "expected 2 to 20,000"),
+        ("render SCENE -o OUT.mp4 --repeat 0", "How often motions are repeated is 0; expected 1 to"),
+        ("render SCENE -o OUT.mp4 --repeat 1000000000", "How often motions are repeated is 1,000,000,000"),
+        ("render SCENE -o OUT.mp4 --fps 1e-300", "frames"),
+        ("render SCENE -o OUT.mp4 --fps nan", "frames per second"),
+        ("render SCENE -o OUT.mp4 --size 1000000 1000000", "pixels"),
+        ("data sample OUT --size 1000000", "The size in pixels is 1,000,000; expected 16 to 2,048"),
+        ("data sample OUT --seed -1", "The seed is -1"),
+    ],
+)
+def test_numbers_out_of_bounds_are_refused_with_the_bounds_before_work(words, says, tmp_path, capsys):
+    some_space().save(tmp_path / FILE)
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(words.replace("SCENE", str(tmp_path)).replace("OUT", str(tmp_path / "out")).split())
+    assert exit_info.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+    assert {path.name for path in tmp_path.iterdir()} == {FILE, "scene.json"}

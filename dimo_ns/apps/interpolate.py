@@ -15,11 +15,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dimo_ns.core.types import RigidTransforms
-from dimo_ns.errors import DimoError
+from dimo_ns.errors import DimoError, check_number
 from dimo_ns.space.choosing import chosen_latent, find_latent
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
 BATCH = 16
+MOST_STEPS, MOST_FRAMES = 2000, 20_000
+"""Of a whole path, each a motion, and of one clip."""
 TOO_FEW = "Something lies between two motions or more; name at least two."
 
 
@@ -52,11 +54,10 @@ def latent_path(
     which every `steps`-th is one of the given ones, bit for bit.
 
     Linear, or spherical about the origin (Shoemake 1985; lengths change linearly). Raises DimoError for fewer than two
-    latents, latents of another size, or steps < 1.
+    latents, latents of another size, or steps out of bounds.
     """
     latents = check_several(space, latents)
-    if steps < 1:
-        raise DimoError(f"{steps} steps were asked for from one motion to the next; expected at least 1.")
+    check_number("The number of steps from one motion to the next", steps, 1, MOST_STEPS // (len(latents) - 1))
     share = torch.arange(steps, device=space.device)[:, None] / steps
     between = slerp if spherical else torch.lerp
     path = torch.cat([*(between(a, b, share) for a, b in pairwise(latents)), latents[-1:]])
@@ -95,13 +96,12 @@ def transition(space: MotionSpace, latents: Float[Tensor, "n d"], frames: int | 
     Each passage from one to the next goes through the decoder's time once while the latent moves from one to the other;
     the same motion twice plays it once as it is. Where time starts again, the next passage carries on from where the
     one before ended (`joined`). By default a passage takes as many frames as a motion has. Raises DimoError for fewer
-    than two latents, latents of another size, or less than two frames a passage.
+    than two latents, latents of another size, or frames that are less than two a passage or far too many.
     """
     latents = check_several(space, latents)
     passages = len(latents) - 1
     frames = passages * space.frames if frames is None else frames
-    if frames < 2 * passages:
-        raise DimoError(f"{frames} frames are too few for {len(latents)} motions; expected at least {2 * passages}.")
+    check_number(f"The number of frames for {len(latents)} motions", frames, 2 * passages, MOST_FRAMES)
     path, parts = [], []
     for i in range(passages):
         count = frames * (i + 1) // passages - frames * i // passages

@@ -12,9 +12,11 @@ from torch import Tensor
 from dimo_ns.apps.latent_density import LatentDensity
 from dimo_ns.core.geometry import nearest_neighbours
 from dimo_ns.core.losses import arap
-from dimo_ns.errors import DimoError
+from dimo_ns.errors import MOST_SEED, DimoError, check_number
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
+MOST_SAMPLES = 2000
+"""At once: their trajectories take 300 kB each in a scene of the paper's size."""
 NEIGHBOURS = 8
 MOST_STRAIN = 1.5
 """A draw is kept if its strain is at most so many times that of the training motion with the most."""
@@ -79,13 +81,11 @@ def draw_samples(space: MotionSpace, n: int, seed: int = 0, temperature: float =
 
     A draw is kept if it is like what the decoder was trained on in what comes out: its strain is at most `MOST_STRAIN`
     times that of the training motion with the most, and it is no farther from the nearest training motion than any of
-    those is from its nearest other one. Draw i depends on `seed` and i alone. Raises DimoError if n < 1, if the
-    temperature is not positive or the seed negative, or if hardly any draw is kept.
+    those is from its nearest other one. Draw i depends on `seed` and i alone. Raises DimoError for
+    numbers out of bounds, or if hardly any draw is kept.
     """
-    if seed < 0:
-        raise DimoError(f"The seed is {seed}; expected a whole number that is not negative.")
-    if n < 1:
-        raise DimoError(f"{n} motions were asked for; expected at least 1.")
+    check_number("The seed", seed, 0, MOST_SEED)
+    check_number("The number of motions", n, 1, MOST_SAMPLES)
     if not (math.isfinite(temperature) and temperature > 0):
         raise DimoError(f"The temperature is {temperature}; expected a positive number, 1 for the density as fitted.")
     posteriors = space.scene.latents

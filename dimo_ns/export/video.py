@@ -23,14 +23,14 @@ from dimo_ns.draw import trails
 from dimo_ns.draw.pictures import caption, take_pictures
 from dimo_ns.draw.style import WHITE
 from dimo_ns.draw.videos import write_video
-from dimo_ns.errors import DimoError
+from dimo_ns.errors import DimoError, check_number
 from dimo_ns.export.camera_paths import Around, CameraPath
 from dimo_ns.files.fields import check_unique
 from dimo_ns.files.output import Progress, check_free, complete, frame_name
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
 BATCH = 8
-MAX_FPS, MAX_FRAMES = 240, 100_000
+MIN_FPS, MAX_FPS, MAX_FRAMES = 0.1, 240, 100_000
 Pictures = UInt8[np.ndarray, "b h w 3"]
 
 
@@ -123,8 +123,7 @@ def export_video(
     check_free(path.parent, [path.name], overwrite)
     if fps is None:
         fps = seen_from.fps if isinstance(seen_from, CameraPath) and seen_from.fps else clips[0].fps
-    if not 0 < fps <= MAX_FPS:
-        raise DimoError(f"A video of {fps:g} frames per second was asked for; expected more than 0, at most {MAX_FPS}.")
+    check_number("The number of frames per second", fps, MIN_FPS, MAX_FPS)
     shots = shots_of(clips, seen_from, fps, repeat)
     if truth:
         shots = [shot.seen_in(*truth) for shot in shots]
@@ -178,8 +177,7 @@ def check(clips: Sequence[Clip], path: Path, repeat: int) -> None:
     check_unique([clip.name for clip in clips], "Two of the motions are named")
     if path.suffix not in ("", ".mp4"):
         raise DimoError(f"A video is an .mp4 file, or a folder of pictures; {path.name} is neither.")
-    if repeat < 1:
-        raise DimoError(f"Motions cannot be repeated {repeat} times; expected at least 1.")
+    check_number("How often motions are repeated", repeat, 1, MAX_FRAMES)
 
 
 def shots_of(clips: Sequence[Clip], seen_from: Around | CameraPath, fps: float, repeat: int) -> list[Shot]:

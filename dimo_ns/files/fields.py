@@ -15,6 +15,8 @@ from dimo_ns.files.opening import regular
 
 MAX_JSON_BYTES = 16 * 2**20
 MAX_YAML_BYTES = 2**18
+MAX_NAME_BYTES = 200
+"""Of a folder or a file, so that a suffix has room in what file systems take."""
 MAX_DEPTH, MAX_VALUES = 50, 10**6
 """How deep lists and objects may be nested, and how many values they may hold, repeated ones counted each time."""
 
@@ -196,7 +198,8 @@ def shown(value: object) -> str:
 
 def is_name(value: str) -> bool:
     """Whether this is a plain folder name, that cannot lead anywhere else."""
-    return bool(re.fullmatch(r"[^/\\:\x00-\x1f]{1,200}", value)) and value not in (".", "..")
+    plain = re.fullmatch(r"[^/\\:\x00-\x1f\x7f\ud800-\udfff]+", value) and value not in (".", "..")
+    return bool(plain) and len(value.encode()) <= MAX_NAME_BYTES
 
 
 def is_finite(value: object) -> bool:

@@ -170,11 +170,11 @@ def test_blends_are_named_after_what_they_lie_between():
     ("call", "complaint"),
     [
         (lambda: latent_path(SPACE, SPACE.mu[:1], 5), "at least two"),
-        (lambda: latent_path(SPACE, SPACE.mu[:2], 0), "at least 1"),
+        (lambda: latent_path(SPACE, SPACE.mu[:2], 0), "expected 1 to"),
         (lambda: latent_path(SPACE, torch.zeros(2, DIM + 1), 5), "expected"),
         (lambda: latent_path(SPACE, torch.full((2, DIM), torch.nan), 5), "not finite"),
         (lambda: transition(SPACE, SPACE.mu[:1]), "at least two"),
-        (lambda: transition(SPACE, SPACE.mu[:3], 3), "at least 4"),
+        (lambda: transition(SPACE, SPACE.mu[:3], 3), "expected 4 to"),
         (lambda: smoothness(SPACE, SPACE.mu[:1]), "at least two"),
         (lambda: chosen(SPACE, []), "at least two"),
         (lambda: chosen(SPACE, ["walk"]), "at least two"),

@@ -132,12 +132,12 @@ def test_one_training_motion_again_and_again_covers_itself_alone(space: MotionSp
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"n": 0}, "at least 1"),
+        ({"n": 0}, "expected 1 to"),
         ({"n": 2, "temperature": 0.0}, "a positive number"),
         ({"n": 2, "temperature": float("nan")}, "a positive number"),
         ({"n": 2, "temperature": float("inf")}, "a positive number"),
         ({"n": 2, "temperature": 1e300}, "lower temperature"),
-        ({"n": 2, "seed": -1}, "not negative"),
+        ({"n": 2, "seed": -1}, "seed is -1; expected 0 to"),
     ],
 )
 def test_requests_without_meaning_are_refused(space: MotionSpace, options: dict, complaint: str):

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dimo_ns.errors import DimoError
-from dimo_ns.files.fields import Loader, parse_yaml, read_bytes, read_json, read_yaml
+from dimo_ns.files.fields import Loader, is_name, parse_yaml, read_bytes, read_json, read_yaml
 from dimo_ns.files.opening import regular
 from tests.hostile_texts import TEXTS
 
@@ -118,3 +118,16 @@ def test_json_that_is_more_than_a_plain_object_is_refused(tmp_path: Path, text: 
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(DimoError, match=words):
         read_json(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "a\\b", "c:d", "a\nb", "a\0", "a\x7f", "a\ud800", "x" * 201, "\U0001f98a" * 51]
+)
+def test_what_no_folder_can_be_called_is_no_name(name: str):
+    assert not is_name(name)
+
+
+@pytest.mark.parametrize("name", ["walk", "a b", "<b>", "{x}", "...", "\U0001f98a" * 50, "x" * 200])
+def test_what_a_folder_can_be_called_is_a_name(tmp_path: Path, name: str):
+    assert is_name(name)
+    (tmp_path / name).mkdir()

@@ -19,11 +19,12 @@ from dimo_ns.apps.fit.scores import Seen, compare_seen, scores
 from dimo_ns.core.decoder import LowRankDecoder
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Dataset, Motion, View
-from dimo_ns.errors import DimoError
+from dimo_ns.errors import MOST_SEED, check_number
 from dimo_ns.metrics.images import means, psnr, shots
 from dimo_ns.metrics.tracks import track_errors
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
+MOST_RANK = 1024
 LEAST_OVERLAP = 0.5
 """How much silhouettes must overlap under the latent alone for a fit to be believed: a change bends the object into any
 shape."""
@@ -116,10 +117,10 @@ def fit_motion(
     """The motion that was seen, by one latent for all frames; with `adapt` by that and a change of the decoder of this
     rank (0: none). `align` first finds place, turn and size of the object. Nothing of the scene changes.
 
-    Raises DimoError for a rank that is negative.
+    Raises DimoError for a rank or a seed out of bounds.
     """
-    if rank < 0:
-        raise DimoError(f"The rank of a change is {rank}; expected 0 or more.")
+    check_number("The rank of a change", rank, 0, MOST_RANK)
+    check_number("The seed", seed, 0, MOST_SEED)
     say, start = progress or (lambda *_: None), time.perf_counter()
     wanted = {name: p.requires_grad for name, p in space.scene.named_parameters()}
     space.scene.requires_grad_(False)

@@ -15,6 +15,7 @@ from dimo_ns.data.creature.motions import CLIPS, Clip
 from dimo_ns.data.creature.raycast import RAYS, cast, first_hits
 from dimo_ns.data.creature.skeleton import Creature, Parts, Pose, fit, place, surface
 from dimo_ns.data.dataset import Dataset, Motion, View, orbit_view
+from dimo_ns.errors import MOST_SEED, check_number
 
 FRAMES = 21
 TEST_FRAMES = tuple(range(0, FRAMES, 4))
@@ -108,8 +109,10 @@ def write_sample(
     """Makes the sample dataset at `path` and loads it: the same seed and size give the same bytes.
 
     `size` is the images' width and height in pixels; `progress` is told (frames done, frames in all). Raises DimoError
-    where the folder exists already or cannot be written.
+    for a seed or a size out of bounds, and where the folder exists already or cannot be written.
     """
+    check_number("The seed", seed, 0, MOST_SEED)
+    check_number("The size in pixels", size, 16, 2048)
     creature, views = make(seed), cameras(size)
     motions = [
         Motion(c.name, c.prompt, c.split, c.loop, tuple(round(f * c.duration_s / FRAMES, 5) for f in range(FRAMES)))
