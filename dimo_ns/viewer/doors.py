@@ -72,7 +72,8 @@ def refusal(path: str, host: str, origins: Sequence[str], bound: str) -> str | N
         return "This viewer is not known by that name; open the address that it was started with."
     if any(origin.partition("://")[2].lower() != host.lower() for origin in origins):
         return "This viewer answers to its own pages alone, and another page has asked."
-    if ".." in unquote(path.partition("?")[0]).replace("\\", "/").split("/"):
+    parts = unquote(path.partition("?")[0]).replace("\\", "/").split("/")
+    if ".." in parts or "" in parts[1:-1]:
         return "There is no such file."
     return None
 

@@ -328,7 +328,7 @@ def test_paraphrases_are_read_as_they_stand_even_of_motions_called_yes_and_no(tm
         ("walk: {train: [' ']}", "'walk': a text of 'train' is empty"),
         ("walk: {train: [go], held_out: [Go]}", "'Go' stands there twice"),
         ("walk: {train: [go]}\nrun: {train: [go]}", "'go' stands there twice"),
-        ("#" * 2**20 + "#", "larger than 1 MB"),
+        ("#" * 2**18 + "#", "larger than 262,144 bytes"),
     ],
 )
 def test_paraphrases_of_another_form_are_refused(tmp_path: Path, content: str | bytes, complaint: str):
