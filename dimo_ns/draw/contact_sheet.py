@@ -56,7 +56,7 @@ def draw_contact_sheet(scene: Scene, dataset: Dataset, motions: list[str], path:
             axes.xaxis.tick_top()
             axes.set_xticks((np.arange(len(frames)) + 0.5) * wide, [f"frame {frame}" for frame in frames])
             axes.set_yticks((np.arange(3) + 0.5) * high, ["truth", "render", "error"], rotation=90, va="center")
-            axes.set_title(name, fontsize=10, loc="left", pad=4)
+            axes.set_title(name, fontsize=10, loc="left", pad=4, parse_math=False)
         bar = figure.add_axes((0.4 / width, 0.3 / height, 1.6 / width, 0.07 / height))
         colours = ScalarMappable(Normalize(0, ERROR_AT_MOST), plotting.ERROR)
         figure.colorbar(colours, cax=bar, orientation="horizontal", ticks=[0, 0.1, 0.2, 0.3])
@@ -64,7 +64,7 @@ def draw_contact_sheet(scene: Scene, dataset: Dataset, motions: list[str], path:
         held_out = "held-out" if view.split == "test" else "training"
         figure.text(
             2.2 / width, 0.33 / height, f"mean absolute error of the colours;  {held_out} camera {view.name}",
-            fontsize=7, color=style.GREY, va="center",
+            fontsize=7, color=style.GREY, va="center", parse_math=False,
         )  # fmt: skip
         plotting.save(figure, path)
         plt.close(figure)

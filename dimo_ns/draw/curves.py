@@ -60,6 +60,7 @@ def draw_curves(scalars: dict[str, Curve], phases: list[tuple[str, int]], path: 
             losses.annotate(
                 name, ((bounds[i] + bounds[i + 1]) / 2, 1.02), xycoords=("data", "axes fraction"), fontsize=7,
                 ha="center" if level else "left", va="bottom", rotation=0 if level else 40, color=style.GREY,
+                parse_math=False,
             )  # fmt: skip
         plotting.save(figure, path)
         plt.close(figure)

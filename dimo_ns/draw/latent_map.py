@@ -57,7 +57,7 @@ def _name(axes, places: np.ndarray, reaches: np.ndarray, names: list[str]) -> No
         for side in SIDES:
             text = axes.annotate(
                 name, place, xytext=tuple(reach * side * (1.0 if 0 in side else 0.71)), textcoords="offset points",
-                ha=aligned[side[0]][0], va=aligned[side[1]][1], fontsize=8,
+                ha=aligned[side[0]][0], va=aligned[side[1]][1], fontsize=8, parse_math=False,
             )  # fmt: skip
             box = text.get_window_extent(renderer).padded(1)
             if not any(box.contains(*p) for p in pixels) and not any(box.overlaps(other) for other in taken):

@@ -24,7 +24,6 @@ RC: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "text.color": style.INK,
-    "text.parse_math": False,  # names are text, with dollars too
     "axes.labelcolor": style.INK,
     "xtick.color": style.GREY,
     "ytick.color": style.GREY,

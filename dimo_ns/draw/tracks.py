@@ -42,7 +42,7 @@ def draw_tracks(scene: Scene, motions: list[str], frames: int, path: Path) -> Pa
         )
         for index, name in enumerate(motions):
             axes = figure.add_subplot(grid[index // across, index % across])
-            axes.set_title(name, fontsize=9, pad=3)
+            axes.set_title(name, fontsize=9, pad=3, parse_math=False)
             axes.axis("off")
             _panel(axes, scene, index, frames, camera)
         bar = figure.add_axes((0.5 - 0.9 / width, 0.26 / height, 1.8 / width, 0.07 / height))

@@ -31,3 +31,9 @@ def test_motions_stand_at_their_places_in_ellipses_of_a_standard_deviation(
     assert [text.get_text() for text in axes.texts] == list("abcd")
     shares = [int(label.split("%")[0].split("(")[1]) for label in (axes.get_xlabel(), axes.get_ylabel())]
     assert 100 >= shares[0] >= shares[1] > 0
+
+
+def test_names_are_texts_and_no_formulas(tmp_path: Path):
+    """One that is no formula either, which matplotlib would fail at."""
+    latents = MotionLatents(3, 6)
+    assert draw_latent_map(latents, ["$x$", r"$\nonsense$", "a $ b $"], tmp_path / "map.png").is_file()
