@@ -8,21 +8,27 @@ from dimo_ns.cli.generate import data_from_videos
 from dimo_ns.errors import DimoError
 
 
-def data_check(path: Positional[Path], sheet: Path | None = None, frames: int | None = None) -> None:
+def data_check(
+    path: Positional[Path], sheet: Path | None = None, frames: int | None = None, overwrite: bool = False
+) -> None:
     """Look at every frame of a dataset and say what is wrong with it.
 
     Args:
         path: Folder of the dataset.
-        sheet: Where to draw the contact sheet of all motions; by default FOLDER_contact_sheet.png, here.
+        sheet: Where to draw a contact sheet of all motions, a .png file; by default none is drawn.
         frames: Frames to take of every video, for a folder of videos.
+        overwrite: Replace the contact sheet if it is there.
     """
     from dimo_ns.data.check import check, contact_sheet
+    from dimo_ns.files.output import check_free
 
+    if sheet is not None:
+        check_free(sheet.parent, [sheet.name], overwrite)
     report = check(path, frames=frames)
     say(report)
-    sheet = sheet or Path(f"{path.resolve().name}_contact_sheet.png")
-    contact_sheet(report.dataset, sheet)
-    say(f"Contact sheet: {sheet}")
+    if sheet is not None:
+        contact_sheet(report.dataset, sheet)
+        say(f"Contact sheet: {sheet}")
     if report.fatal:
         raise DimoError(f"The dataset {path} cannot be trained on: {report.fatal[0]}")
 

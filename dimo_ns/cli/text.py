@@ -14,6 +14,7 @@ def text_fit(
     prompts: Path | None = None,
     encoder: str | None = None,
     revision: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Learn what words mean to a scene: from its prompts, the names of its motions, and paraphrases.
 
@@ -24,6 +25,7 @@ def text_fit(
         prompts: Paraphrases in YAML, such as configs/paraphrases/robot.yaml: motion -> train: [...], held_out: [...].
         encoder: A text model, on the Hugging Face Hub or in a folder; by default all-MiniLM-L6-v2, without network.
         revision: Its revision.
+        overwrite: Replace what an earlier call has learned.
     """
     from dimo_ns.apps.language import (
         fit_projector,
@@ -33,9 +35,12 @@ def text_fit(
         save_projector,
     )
     from dimo_ns.apps.language.encoder import DEFAULT
+    from dimo_ns.apps.language.file import FILE, place
+    from dimo_ns.files.output import check_free
     from dimo_ns.runs import open_space
 
     space = open_space(scene)
+    check_free(place(space).parent, [FILE], overwrite)
     paraphrases = read_paraphrases(prompts) if prompts else {}
     projector = fit_projector(space, paraphrases, load_encoder(encoder or DEFAULT, revision))
     say(f"{save_projector(projector)}: {len(space.names)} motions, {len(projector.texts)} texts")

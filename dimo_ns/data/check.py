@@ -1,5 +1,6 @@
 """Looks at a whole dataset, every pixel of it: a report of what is there and what is wrong, and a contact sheet."""
 
+import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from dimo_ns.data.format import load
 from dimo_ns.data.frames import premultiplied, read_clip
 from dimo_ns.data.images import read_rgba
 from dimo_ns.errors import DimoError
+from dimo_ns.files.durable import write_files
+from dimo_ns.files.output import refusals
 
 
 @dataclass(frozen=True)
@@ -141,10 +144,10 @@ def contact_sheet(dataset: Dataset, out: Path, *, cell: int = 144) -> None:
             draw.text((16, corner + cell // 2 + 16), "held out", grey, small, anchor="lm")
         for x, (view, frame) in enumerate(columns):
             sheet.paste(_cell(dataset, motion.name, view, frame, cell), (left + x * step, corner))
-    try:
-        sheet.save(out, format="PNG")
-    except OSError as error:
-        raise DimoError(f"The contact sheet cannot be written to {out}: {error.strerror or error}.") from error
+    content = io.BytesIO()
+    sheet.save(content, format="PNG")
+    with refusals("The contact sheet", out):
+        write_files({out: content.getvalue()})
 
 
 def _read(dataset: Dataset, motion: str, view: str) -> _Clip:

@@ -398,6 +398,9 @@ def test_the_commands_fit_and_ask(saved: Path, tmp_path: Path, capsys: pytest.Ca
     assert "4 motions, 10 texts" in said
     assert "so less well: run, sit, wave." in said
     assert "Of 1 held-out texts, 100.0% find their motion first" in said
+    with pytest.raises(SystemExit):
+        cli.main(["text", "fit", str(saved)])
+    assert "text.safetensors is there already" in capsys.readouterr().err
     long = "walk and stroll " * 3
     cli.main(["text", str(saved), long, "--out", str(out)])
     said = capsys.readouterr().out

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from dimo_ns import cli
 from dimo_ns.data.check import check, contact_sheet
 from dimo_ns.data.format import load
 from dimo_ns.errors import DimoError
@@ -97,6 +98,24 @@ def test_contact_sheet(tiny: Path, tmp_path: Path):
         assert (np.diff(coloured.astype(int)) == 1).sum() == expected
 
 
-def test_contact_sheet_that_cannot_be_written(tiny: Path, tmp_path: Path):
-    with pytest.raises(DimoError, match="cannot be written"):
-        contact_sheet(load(tiny), tmp_path / "nowhere" / "sheet.png")
+def test_a_contact_sheet_that_cannot_be_written_leaves_the_old_one(tiny: Path, tmp_path: Path, full_disk):
+    (tmp_path / "sheet.png").write_text("old")
+    with full_disk(), pytest.raises(DimoError, match="contact sheet could not be written"):
+        contact_sheet(load(tiny), tmp_path / "sheet.png")
+    assert (tmp_path / "sheet.png").read_text() == "old"
+
+
+def test_the_command_draws_a_sheet_if_it_is_told_where_and_replaces_nothing_unasked(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    cli.main(["data", "check", str(tiny)])
+    assert set(tmp_path.iterdir()) == before
+    (tmp_path / "sheet.png").write_text("old")
+    with pytest.raises(SystemExit):
+        cli.main(["data", "check", str(tiny), "--sheet", "sheet.png"])
+    assert "sheet.png is there already" in capsys.readouterr().err
+    assert (tmp_path / "sheet.png").read_text() == "old"
+    cli.main(["data", "check", str(tiny), "--sheet", "sheet.png", "--overwrite"])
+    assert Image.open(tmp_path / "sheet.png").format == "PNG"
