@@ -344,11 +344,17 @@ def test_the_map_goes_to_a_motion_and_to_what_lies_between(page: Page, space: Mo
 def test_random_motions_are_draws_from_the_gaussian_of_the_latents(page: Page, space: MotionSpace):
     """The squared distances of n draws in d dimensions, in standard deviations, have the mean d with the standard error
     sqrt(2 d / n); what leaves the span of the motions' means is as wide as their posteriors, of variance exp(-4)."""
-    drawn = []
-    for _ in range(40):
-        page.locator("#random").click()
-        page.evaluate("dimo.arrive()")
-        drawn.append(page.evaluate("dimo.latent"))
+    drawn = page.evaluate(
+        """async () => {
+            const drawn = [];
+            for (let i = 0; i < 40; i++) {
+                document.querySelector("#random").click();
+                await dimo.arrive();
+                drawn.push(Array.from(dimo.latent));
+            }
+            return drawn;
+        }"""
+    )
     z, axes = torch.tensor(drawn), LatentAxes.of(space.scene.latents)
     assert torch.pdist(z).min() > 1e-2
     squared = ((z - axes.centre) @ axes.axes.T / axes.sigmas).square().sum(-1)

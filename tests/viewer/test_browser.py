@@ -226,20 +226,20 @@ def test_a_new_motion_is_saved_and_there_after_a_reload(page: Page, viewer: Scen
     assert torch.equal(viewer.state.latent, z)
 
 
+MARKUP = "img, script, iframe, style, a, b, strong, em, code, h1, blockquote, li, table"
+
+
 @pytest.mark.parametrize("text", TEXTS)
-def test_no_text_runs_or_is_markup(page: Page, viewer: SceneViewer, text: str):
+def test_no_text_runs_or_is_markup(opened: Page, viewer: SceneViewer, text: str):
     """What a scene names its motions, what a user types, and paths, all come to the message, through one function."""
-    page.once("dialog", lambda dialog: pytest.fail(dialog.message))
-    title, markup = page.title(), page.locator("img, script, iframe, style, a, b, strong, em, code, h1, blockquote, li")
-    before = markup.count()
-    viewer.panel.message.content = f"{as_markdown(text)} end"
-    said = page.get_by_text(re.compile(" end$"))
+    opened.once("dialog", lambda dialog: pytest.fail(dialog.message))
+    title, before, end = opened.title(), opened.locator(MARKUP).count(), f" end {TEXTS.index(text)}"
+    viewer.panel.message.content = as_markdown(text) + end
+    said = opened.get_by_text(re.compile(f"{end}$"))
     said.wait_for()
-    assert said.inner_text().replace(JOINER, "") == " ".join(text.split()) + " end"
-    assert page.title() == title
-    assert (
-        page.locator("img, script, iframe, style, a, b, strong, em, code, h1, blockquote, li, table").count() == before
-    )
+    assert said.inner_text().replace(JOINER, "") == " ".join(text.split()) + end
+    assert opened.title() == title
+    assert opened.locator(MARKUP).count() == before
     viewer.panel.message.content = ""
 
 
