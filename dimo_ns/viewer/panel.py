@@ -192,32 +192,38 @@ class Panel:
         handle.on_update(self._careful(lambda _: self._take(name)))
 
     def _button(self, handle: Any, pressed: Callable[[Any], Any]) -> None:
-        def act(handle: Any) -> Any:
+        def act(handle: Any) -> str:
             for name in self._acts:
                 self._take(name)
-            return pressed(handle)
+            return pressed(handle) or ""
 
         handle.on_click(self._careful(act))
 
-    def _take(self, name: str) -> None:
-        """Does what a control says, unless that was done."""
+    def _take(self, name: str) -> str | None:
+        """Does what a control says, which needs no words; None if that was done before."""
         with self._turn:
-            if self._waits(name):
-                value = self._handles[name].value
-                try:
-                    self._acts[name](self._handles[name])
-                finally:
-                    self._agreed[name], self._moved[name] = value, time.monotonic()
+            if not self._waits(name):
+                return None
+            value = self._handles[name].value
+            try:
+                self._acts[name](self._handles[name])
+            finally:
+                self._agreed[name], self._moved[name] = value, time.monotonic()
+            return ""
 
     def _careful(self, act: Callable[[Any], str | None]) -> Callable[[Any], None]:
-        """A hand's doing, not that of `follow`; what it says, or why it could not be done, is shown."""
+        """A hand's doing, not that of `follow`; what it says, or why it could not be done, is shown. Where there was
+        nothing to do, what was said before stays: a slider may call back after the button that was pressed later."""
 
         def acted(event: Any) -> None:
             if event.client_id is None:
                 return
             try:
                 with self.lock:
-                    said = as_markdown(act(event.target) or "")
+                    said = act(event.target)
+                if said is None:
+                    return
+                said = as_markdown(said)
             except DimoError as error:
                 said = f"**{as_markdown(str(error))}**"
             except Exception:

@@ -245,6 +245,19 @@ def test_a_move_whose_call_back_comes_after_a_button_is_not_made_again(made):
     assert state.sigmas[0] == 0
 
 
+def test_what_a_button_said_stays_when_the_move_before_it_calls_back_late(made):
+    gui, _, panel = made
+    slider = gui["A to B"]
+    gui["B"].hand("wave")
+    arrives(slider, 0.5)
+    gui["Name"].value = "mine"
+    gui["Save this motion"].hand()
+    slider.hand(slider.value)
+    assert "Saved to" in read(panel)
+    slider.hand(0.6)
+    assert read(panel) == ""
+
+
 def test_a_control_is_told_what_its_move_came_to(made, monkeypatch: pytest.MonkeyPatch):
     """A browser that lost its slider's last value, or was told another one meanwhile, shows the state's in the end."""
     gui, _, panel = made
