@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,11 +65,21 @@ def test_a_user_error_is_one_line_and_exit_status_2(tmp_path, capsys):
     assert line.startswith("dimo: There is no dataset at")
 
 
-def test_ctrl_c_is_exit_status_130(tmp_path, monkeypatch):
-    def interrupted(*_args, **_options):
-        raise KeyboardInterrupt
+@pytest.fixture
+def check_raises(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
+    """From then on, `dimo data check` comes to that."""
 
-    monkeypatch.setattr("dimo_ns.data.check.check", interrupted)
+    def set_up(error: BaseException) -> None:
+        def fails(*_args, **_options):
+            raise error
+
+        monkeypatch.setattr("dimo_ns.data.check.check", fails)
+
+    return set_up
+
+
+def test_ctrl_c_is_exit_status_130(tmp_path, check_raises):
+    check_raises(KeyboardInterrupt())
     with pytest.raises(SystemExit) as exit_info:
         cli.main(["data", "check", str(tmp_path)])
     assert exit_info.value.code == 130
@@ -95,11 +106,8 @@ def test_a_typo_gives_a_hint(args, hint, capsys):
         (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"), "not valid Unicode"),
     ],
 )
-def test_what_only_the_machine_is_to_blame_for_is_a_sentence_too(error, says, tmp_path, monkeypatch, capsys):
-    def fails(*_args, **_options):
-        raise error
-
-    monkeypatch.setattr("dimo_ns.data.check.check", fails)
+def test_what_only_the_machine_is_to_blame_for_is_a_sentence_too(error, says, tmp_path, check_raises, capsys):
+    check_raises(error)
     with pytest.raises(SystemExit) as exit_info:
         cli.main(["data", "check", str(tmp_path)])
     assert exit_info.value.code == 2

@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from viser.infra import _infra
 
 HOME = ("localhost", "127.0.0.1", "::1")
+EVERYWHERE = ("", "0.0.0.0", "::")
 
 
 def guard_viewers() -> None:
@@ -55,6 +56,7 @@ def guarded(serve: Callable[..., Any]) -> Callable[..., Any]:
                 return HTTPStatus.FORBIDDEN, [], refused.encode()
             return asked.respond(HTTPStatus.FORBIDDEN, refused)
 
+        own_names(host)  # no request waits for them
         return serve(handler, host, port, process_request=ask, **options)
 
     return checked
@@ -66,9 +68,8 @@ def refusal(path: str, host: str, origins: Sequence[str], bound: str) -> str | N
     It must call the server by a name that is surely its own: one of the loopback, `bound`, or, where that is every
     address of the machine, any address or the machine's name. A page that asks must have been served under that name.
     """
-    name, everywhere = hostname(host), bound in ("", "0.0.0.0", "::")
-    known = {*HOME, bound.lower(), *((socket.gethostname().lower(), socket.getfqdn().lower()) if everywhere else ())}
-    if name not in known and not (everywhere and is_address(name)):
+    name = hostname(host)
+    if name not in own_names(bound) and not (bound in EVERYWHERE and is_address(name)):
         return "This viewer is not known by that name; open the address that it was started with."
     if any(origin.partition("://")[2].lower() != host.lower() for origin in origins):
         return "This viewer answers to its own pages alone, and another page has asked."
@@ -76,6 +77,13 @@ def refusal(path: str, host: str, origins: Sequence[str], bound: str) -> str | N
     if ".." in parts or "" in parts[1:-1]:
         return "There is no such file."
     return None
+
+
+@functools.cache
+def own_names(bound: str) -> frozenset[str]:
+    """The names of a server that listens on this address, in small letters; the machine's may take a while to find."""
+    machine = (socket.gethostname(), socket.getfqdn()) if bound in EVERYWHERE else ()
+    return frozenset(name.lower() for name in (*HOME, bound, *machine))
 
 
 def hostname(host: str) -> str:
