@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from dimo_ns.errors import DimoError
-from dimo_ns.files.opening import regular
+from dimo_ns.files.opening import regular, too_large
 
 MAX_JSON_BYTES = 16 * 2**20
 MAX_YAML_BYTES = 2**18
@@ -54,12 +54,15 @@ def read_bytes(path: Path, at_most: int) -> bytes:
     """The content of a file. Raises DimoError if it is missing, is none, cannot be read or has more bytes than that."""
     try:
         with regular(path, at_most).open("rb") as file:
-            return file.read(at_most)
+            content = file.read(at_most + 1)
     except FileNotFoundError as error:
         raise DimoError(f"The file {path} is missing.") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise DimoError(f"The file {path} cannot be read ({reason}).") from error
+    if len(content) > at_most:  # it grew, or its size was none, as of files that a system makes up
+        raise too_large(path, at_most)
+    return content
 
 
 def read_json(path: Path) -> "Fields":
@@ -198,8 +201,8 @@ def shown(value: object) -> str:
 
 def is_name(value: str) -> bool:
     """Whether this is a plain folder name, that cannot lead anywhere else."""
-    plain = re.fullmatch(r"[^/\\:\x00-\x1f\x7f\ud800-\udfff]+", value) and value not in (".", "..")
-    return bool(plain) and len(value.encode()) <= MAX_NAME_BYTES
+    fits = re.fullmatch(r"[^/\\:\x00-\x1f\x7f\ud800-\udfff]+", value) and value not in (".", "..")
+    return bool(fits) and len(value.encode()) <= MAX_NAME_BYTES
 
 
 def is_finite(value: object) -> bool:

@@ -20,6 +20,11 @@ def regular(path: Path, at_most: int) -> Path:
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
         raise DimoError(f"{path} is {kind}; expected a file.")
     if found.st_size > at_most:
-        size = f"{at_most // 2**20:,} MB" if at_most >= 2**20 else f"{at_most:,} bytes"
-        raise DimoError(f"The file {path} is larger than {size}, which no file of its kind needs.")
+        raise too_large(path, at_most)
     return path
+
+
+def too_large(path: Path, at_most: int) -> DimoError:
+    """What is said of a file with more bytes than that."""
+    size = f"{at_most // 2**20:,} MB" if at_most >= 2**20 else f"{at_most:,} bytes"
+    return DimoError(f"The file {path} is larger than {size}, which no file of its kind needs.")

@@ -179,10 +179,9 @@ def feature_order(latent_dim: int) -> list[int]:
 
 def read_pth(path: Path) -> Any:
     """A file of torch.save; what could run code is refused."""
+    regular(path, MAX_TENSOR_BYTES)
     try:
-        return torch.load(regular(path, MAX_TENSOR_BYTES), map_location="cpu", weights_only=True)
-    except DimoError:
-        raise
+        return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise DimoError(
             f"There is no {path.name} in {path.parent}, or it cannot be read ({error.strerror})."

@@ -62,9 +62,9 @@ def load(path: Path) -> dict[str, Any]:
     """Read one checkpoint onto the CPU. Raises DimoError when it is absent, broken, or not one of ours."""
     if not path.is_file():
         raise DimoError(f"There is no checkpoint {path}; give the path of a file named step-NNNNNNNNN.ckpt.")
+    regular(path, MAX_BYTES)
     try:
-        # torch does not look at the checksums that it wrote
-        with zipfile.ZipFile(regular(path, MAX_BYTES)) as archive:
+        with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums that it wrote
             damaged = archive.testzip()
         if damaged is not None:
             raise zipfile.BadZipFile(damaged)

@@ -7,7 +7,7 @@ is a program from somebody else.
 from collections.abc import Iterable
 from dataclasses import is_dataclass
 from enum import Enum
-from pathlib import Path, PosixPath, PurePath, WindowsPath
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -17,7 +17,7 @@ from dimo_ns.files import fields
 from dimo_ns.files.fields import MAX_YAML_BYTES, load_yaml, read_bytes
 
 PYTHON = "tag:yaml.org,2002:python/"
-PATHS = {"pathlib.PosixPath": PosixPath, "pathlib.WindowsPath": WindowsPath}
+PATHS = ("pathlib.PosixPath", "pathlib.WindowsPath")
 """What a path was on the machine that wrote it; here it is a Path."""
 
 

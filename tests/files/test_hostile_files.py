@@ -43,6 +43,12 @@ def test_what_has_no_end_is_not_opened(tmp_path: Path):
                 opened(path)
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="there is no /proc")
+def test_a_file_that_says_it_is_empty_is_not_cut_off():
+    with pytest.raises(DimoError, match="larger than 100 bytes"):
+        read_bytes(Path("/proc/self/maps"), 100)
+
+
 @pytest.mark.parametrize("name", ["absent", "a/b\0c", "x" * 300, "\ud800"])
 def test_what_is_not_there_cannot_be_read(tmp_path: Path, name: str):
     with pytest.raises(DimoError, match=r"is missing|cannot be read"):
