@@ -100,7 +100,7 @@ def agreement(options: argparse.Namespace) -> Figures:
 
 def tests(options: argparse.Namespace) -> Figures:
     """The tests that need CUDA, and those of the kernels."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/rasterize"]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/rasterize", "tests/training/test_replay.py"]
     needing = subprocess.run(command, capture_output=True, text=True).stdout.strip().splitlines()[-1]
     command = [sys.executable, "-m", "pytest", "-q", "tests/gpu"]
     kernels = subprocess.run(command, capture_output=True, text=True).stdout.strip().splitlines()[-1]
@@ -115,6 +115,7 @@ def steps(options: argparse.Namespace, method: str) -> Figures:
     activities += [torch.profiler.ProfilerActivity.CUDA] if torch.cuda.is_available() else []
     with trainer_of(method, dataset(options, "fox_512"), 0.002 if options.small else 0.05) as trainer:
         pipeline, train_step = trainer.pipeline, trainer._train_step
+        hold_all(pipeline)
         lengths = [phase.length(len(pipeline.model.motion_names)) for phase in pipeline.model.recipe.phases]
         ends = list(itertools.accumulate(lengths))
         now: Figures = {}
@@ -143,6 +144,14 @@ def steps(options: argparse.Namespace, method: str) -> Figures:
     return found
 
 
+def hold_all(pipeline: Any) -> None:
+    """Reads the frames, in the sizes that the recipe wants: a whole training does so once, in its first steps."""
+    manager = pipeline.datamanager
+    motion_ids, frame_ids, view_ids = map(torch.from_numpy, manager.frames.available.nonzero())
+    for resolution in {size for phase in pipeline.model.recipe.phases for _, size in phase.sizes}:
+        manager.resident.rows(motion_ids, frame_ids, view_ids[:, None], manager.size_at(resolution))
+
+
 def profiled(profiler: Any, count: int) -> Figures:
     """Of a profile over so many steps, by step."""
     events = profiler.key_averages()
@@ -151,12 +160,18 @@ def profiled(profiler: Any, count: int) -> Figures:
     def calls(*names: str) -> float:
         return sum(e.count for e in events if e.key.startswith(names)) / count
 
+    def dearest(events: Any, cost: str) -> dict[str, float]:
+        most = sorted(events, key=lambda e: -getattr(e, cost))[:12]
+        return {e.key[:60]: getattr(e, cost) / count / 1e3 for e in most}
+
     return {
         "device ms": sum(e.self_device_time_total for e in on_device) / count / 1e3,
         "host ms": sum(e.self_cpu_time_total for e in events) / count / 1e3,
         "launches": calls("cudaLaunchKernel", "cuLaunchKernel"),
         "copies": calls("cudaMemcpyAsync"),
         "waits": calls("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize"),
+        "dearest on the device, ms": dearest(on_device, "self_device_time_total"),
+        "dearest on the host, ms": dearest(events, "self_cpu_time_total"),
     }
 
 
@@ -164,12 +179,28 @@ def whole(options: argparse.Namespace, method: str, name: str) -> Figures:
     """A training from its start to its last checkpoint, and what ns-eval says of it."""
     start = time.monotonic()
     with trainer_of(method, dataset(options, name), 0.002 if options.small else 1.0) as trainer:
+        begun: dict[str, float] = {"set up": start, "the first step": time.monotonic()}
+        train_step = trainer._train_step
+
+        def step(number: int) -> None:
+            train_step(number)
+            begun.setdefault(trainer.pipeline.phase, time.monotonic())
+
+        trainer._train_step = step
         trainer.train()
         wait()
-        seconds = time.monotonic() - start
+        ends = [*begun.values(), time.monotonic()]
+        seconds = ends[-1] - start
+        by_phase = {name: after - before for name, (before, after) in zip(begun, itertools.pairwise(ends), strict=True)}
         figures = trainer.pipeline.get_average_eval_image_metrics()
         kept = {key: figures[key] for key in ("psnr", "foreground_psnr", "ssim", "gaussians") if key in figures}
-        return {"train s": seconds, "peak GiB": peak_gib(), **kept, "tracks %": figures.get("track_error_percent")}
+        return {
+            "train s": seconds,
+            "of it by phase, s": by_phase,
+            "peak GiB": peak_gib(),
+            **kept,
+            "tracks %": figures.get("track_error_percent"),
+        }
 
 
 def pictures(options: argparse.Namespace) -> Figures:
@@ -201,7 +232,7 @@ def growth(options: argparse.Namespace) -> Figures:
     found: Figures = {}
     for motions in (10, 1000):
         scene = made_up(1_000 if options.small else 20_000, motions).to(device())
-        optimizers = [torch.optim.Adam(scene.parameters(), lr=1e-5)]
+        optimizers = [torch.optim.Adam(scene.parameters(), lr=1e-5, fused=True)]
         motion_ids, times = torch.arange(8, device=device()), torch.rand(8, device=device())
         fine = torch.zeros((), device=device())
 
@@ -255,7 +286,7 @@ def trainer_of(method: str, data: Path, length: float) -> Iterator[Any]:
 
     from nerfstudio.configs.method_configs import all_methods
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # events are still being written
         config: Any = copy.deepcopy(all_methods[method])
         config.data = config.pipeline.datamanager.data = data.resolve()
         config.output_dir, config.vis, config.timestamp = Path(folder), "tensorboard", "t"

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,7 +22,7 @@ from dimo_ns.core.types import Gaussians, RigidTransforms
 from dimo_ns.data.creature import write_sample
 from dimo_ns.data.creature.motions import CLIPS
 from dimo_ns.rasterize.render import render
-from dimo_ns.training.objective import picture_terms
+from dimo_ns.training.objective import importance_of, picture_terms
 from dimo_ns.training.pipeline import DimoPipeline
 
 GAUSSIANS, REPETITIONS = 20_000, 15
@@ -68,7 +67,8 @@ def step(pipeline: DimoPipeline, number: int) -> dict[str, float]:
     assert following is not None
     batch = part("data", lambda: pipeline.datamanager.fetch(now))
     pipeline.datamanager.prefetch(following)
-    transforms = part("decode", lambda: model.scene.trajectory(model.scene.latents.draw(batch.motion_ids), batch.times))
+    poses = batch.poses
+    transforms = part("decode", lambda: model.scene.trajectory(model.scene.latents.draw(poses.motion_ids), poses.times))
     moved = leaf(transforms.translations, transforms.quats)
     posed = part("skin", lambda: model.scene.carry(RigidTransforms(*moved)))
     fields = ("means", "quats", "scales", "opacities", "colors")
@@ -80,8 +80,8 @@ def step(pipeline: DimoPipeline, number: int) -> dict[str, float]:
     weights = model.moment.phase.weights
 
     def loss() -> torch.Tensor:
-        found = replace(seen, color=rendered[0], alpha=rendered[1])
-        return torch.stack(list(picture_terms(found, batch, weights, None).values())).sum()
+        terms = picture_terms(batch.rgba, importance_of(batch, weights), *rendered, (), weights, None)
+        return torch.stack(list(terms.values())).sum()
 
     part("loss", lambda: loss().backward())
     part("rasterize", lambda: torch.autograd.backward([seen.color, seen.alpha], [r.grad for r in rendered]))

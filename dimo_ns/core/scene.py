@@ -38,7 +38,11 @@ class Scene(nn.Module):
     @torch.no_grad()
     def refresh_neighbours(self) -> None:
         """Finds again which key points carry each Gaussian: after either of them were moved, added or removed."""
-        self.neighbours = find_neighbours(self.gaussians.means, self.keypoints)
+        found = find_neighbours(self.gaussians.means, self.keypoints)
+        if found.shape == self.neighbours.shape:
+            self.neighbours.copy_(found)  # in place: recorded steps read them where they are
+        else:
+            self.neighbours = found
 
     def trajectory(self, z: Float[Tensor, "b d"], t: Float[Tensor, " b"]) -> RigidTransforms:
         """Rigid transforms [b, k, ...] of the key points under latents z at times t in [0, 1)."""

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from lzma import LZMAError
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,6 +82,10 @@ class Dataset:
     """What is wrong with it but does not stop a training, one sentence each: frames that are missing, for instance."""
     remarks: tuple[str, ...]
     """What was assumed, one sentence each."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Dataset":
+        """Itself: it does not change, and nerfstudio copies what it is handed, thousands of sources each time."""
+        return self
 
     @property
     def notes(self) -> tuple[str, ...]:

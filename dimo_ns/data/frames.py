@@ -94,7 +94,7 @@ class FrameStore:
         self._pools: dict[tuple[int, int], _Pool] = {}
         self._pending: dict[tuple[_Pool, Key], Future[dict[Key, Rgba]]] = {}
         self._prefetched: deque[list[tuple[_Pool, Key]]] = deque()
-        self._workers = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="frames")
+        self._workers = ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="frames")
         list(self._workers.map(self._check_not_empty, range(len(self.motions))))
 
     def batch(

@@ -26,14 +26,6 @@ class KeypointGraph:
             self._kernels[strength] = diffusion(self.edges, strength)
         return self._kernels[strength]
 
-    def smoothed(
-        self, translations: Float[Tensor, "b k 3"], quats: Float[Tensor, "b k 4"], strength: float
-    ) -> RigidTransforms:
-        """The transforms of these translations and quaternions of any length; backward, gradients are diffused."""
-        kernel = self.kernel(strength)
-        turned = DiffuseGradient.apply(quats, kernel)
-        return RigidTransforms(DiffuseGradient.apply(translations, kernel), F.normalize(turned, dim=-1))
-
     def edge_length_squared(self, keypoints: Float[Tensor, "k 3"]) -> Float[Tensor, ""]:
         """Mean over the edges at rest, without gradient: the unit of energies that are squared lengths."""
         keypoints = keypoints.detach()
@@ -54,6 +46,15 @@ class KeypointGraph:
             return mean_arap(keypoints, self.edges, transforms, self.edge_length_squared(keypoints), robust)
         energy = self.arap(keypoints, transforms)
         return (losses.charbonnier(energy, robust) if robust else energy).mean()
+
+
+def smoothed(
+    translations: Float[Tensor, "b k 3"], quats: Float[Tensor, "b k 4"], kernel: Float[Tensor, "k k"]
+) -> RigidTransforms:
+    """The transforms of these translations and quaternions of any length; backward, gradients are diffused by `kernel`
+    (`KeypointGraph.kernel`)."""
+    turned = DiffuseGradient.apply(quats, kernel)
+    return RigidTransforms(DiffuseGradient.apply(translations, kernel), F.normalize(turned, dim=-1))
 
 
 def connect(

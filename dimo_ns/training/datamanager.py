@@ -34,13 +34,20 @@ class Request:
 
 
 @dataclass
-class Batch:
-    """A request with what it asked for, on the training device."""
+class Poses:
+    """In which poses a step has the object: B (motion, time) pairs, on the training device."""
 
     motion_ids: Int[Tensor, " b"]
     frame_ids: Int[Tensor, " b"]
-    view_ids: Int[Tensor, "b c"]
     times: Float[Tensor, " b"]
+
+
+@dataclass
+class Batch:
+    """A request with what it asked for, on the training device."""
+
+    poses: Poses
+    view_ids: Int[Tensor, "b c"]
     rgba: Float[Tensor, "b c h w 4"]
     """Premultiplied, in [0, 1]."""
     cameras: Cameras
@@ -149,10 +156,8 @@ class DimoDataManager(DataManager):
         held = self.resident.frames(request.size)
         rgba = self._uploaded(request) if held is None else held[rows].unflatten(0, views.shape)
         return Batch(
-            motion_ids=motion_ids,
-            frame_ids=frame_ids,
+            poses=Poses(motion_ids, frame_ids, frame_ids / self.dataset.frames),
             view_ids=views,
-            times=frame_ids / self.dataset.frames,
             rgba=rgba.float() * (1 / 255),
             cameras=self.cameras(request.size)[views],
         )

@@ -16,9 +16,9 @@ from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.core.trajectories import TrajectoryTable
 from dimo_ns.core.types import Gaussians, RigidTransforms
-from dimo_ns.tracking.graph import KeypointGraph
+from dimo_ns.tracking.graph import KeypointGraph, smoothed
 from dimo_ns.tracking.schedule import level
-from dimo_ns.training.datamanager import Batch
+from dimo_ns.training.datamanager import Poses
 from dimo_ns.training.recipe import Phase
 
 NEIGHBOURS = 8
@@ -27,7 +27,7 @@ NEIGHBOURS = 8
 
 @dataclass(eq=False)
 class Moved:
-    """The object in the frames of a batch, with gradients, and what brought it there."""
+    """The object in the poses of a step, with gradients, and what brought it there."""
 
     gaussians: Gaussians
     """Posed, [b, n, ...]."""
@@ -64,9 +64,14 @@ class Mover(ABC):
     def pose(self, z: Float[Tensor, "b d"], t: Float[Tensor, " b"], motion_ids: Int[Tensor, " b"]) -> Gaussians:
         """The object at times t: posed Gaussians with batch axis b."""
 
+    def kernel(self, fraction: float) -> tuple[Float[Tensor, "k k"], ...]:
+        """What `move` smooths gradients with over the key points, if it does. `fraction`: how far the phase, or its
+        tree level, has come."""
+        return ()
+
     @abstractmethod
-    def move(self, batch: Batch, fraction: float) -> Moved:
-        """The object in the frames of a training batch. `fraction`: how far the phase, or its tree level, has come."""
+    def move(self, poses: Poses, *kernel: Float[Tensor, "k k"]) -> Moved:
+        """The object in the poses of a training step. `kernel`: of this step."""
 
     def positions(
         self, z: Float[Tensor, "b d"], t: Float[Tensor, " b"], motion_ids: Int[Tensor, " b"]
@@ -85,8 +90,8 @@ class Rest(Mover):
     def pose(self, z: Tensor, t: Tensor, motion_ids: Tensor) -> Gaussians:
         return at_rest(self.scene, len(t))
 
-    def move(self, batch: Batch, fraction: float) -> Moved:
-        return Moved(at_rest(self.scene, len(batch.times)), self.points)
+    def move(self, poses: Poses, *kernel: Tensor) -> Moved:
+        return Moved(at_rest(self.scene, len(poses.times)), self.points)
 
 
 @dataclass(eq=False)
@@ -105,12 +110,12 @@ class Table(Mover):
     def pose(self, z: Tensor, t: Tensor, motion_ids: Tensor) -> Gaussians:
         return self.scene.carry(self.transforms(z, t, motion_ids))
 
-    def move(self, batch: Batch, fraction: float) -> Moved:
-        frames = batch.motion_ids, batch.frame_ids
-        if self.smoothing:
-            transforms = self.graph().smoothed(*self.table.rows(*frames), level(self.smoothing, fraction))
-        else:
-            transforms = self.table(*frames)
+    def kernel(self, fraction: float) -> tuple[Tensor, ...]:
+        return (self.graph().kernel(level(self.smoothing, fraction)),) if self.smoothing else ()
+
+    def move(self, poses: Poses, *kernel: Tensor) -> Moved:
+        frames = poses.motion_ids, poses.frame_ids
+        transforms = smoothed(*self.table.rows(*frames), *kernel) if kernel else self.table(*frames)
         return Moved(self.scene.carry(transforms), self.points, transforms, self.graph)
 
 
@@ -127,9 +132,9 @@ class Decoder(Mover):
     def pose(self, z: Tensor, t: Tensor, motion_ids: Tensor) -> Gaussians:
         return self.scene.pose(z, t)
 
-    def move(self, batch: Batch, fraction: float) -> Moved:
-        z, divergence = draw(self.scene.latents, batch.motion_ids)
-        transforms = self.scene.trajectory(z, batch.times)
+    def move(self, poses: Poses, *kernel: Tensor) -> Moved:
+        z, divergence = draw(self.scene.latents, poses.motion_ids)
+        transforms = self.scene.trajectory(z, poses.times)
         return Moved(self.scene.carry(transforms), self.points, transforms, self.graph, divergence)
 
 
@@ -147,9 +152,9 @@ class Points(Mover):
     def pose(self, z: Tensor, t: Tensor, motion_ids: Tensor) -> Gaussians:
         return self._carried(self.transforms(z, t, motion_ids))
 
-    def move(self, batch: Batch, fraction: float) -> Moved:
-        z, divergence = draw(self.scene.latents, batch.motion_ids)
-        transforms = self.transforms(z, batch.times, batch.motion_ids)
+    def move(self, poses: Poses, *kernel: Tensor) -> Moved:
+        z, divergence = draw(self.scene.latents, poses.motion_ids)
+        transforms = self.transforms(z, poses.times, poses.motion_ids)
         return Moved(self._carried(transforms), self.points, transforms, self._graph, divergence)
 
     def _graph(self) -> KeypointGraph:

@@ -10,19 +10,23 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineC
 from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
+from dimo_ns.core.types import Gaussians
 from dimo_ns.rasterize.render import render
 from dimo_ns.training.datamanager import DimoDataManager, DimoDataManagerConfig, Request
 from dimo_ns.training.evaluation import evaluate_model
 from dimo_ns.training.model import DimoModel, DimoModelConfig
-from dimo_ns.training.objective import LESSONS, Lesson, Terms, latent_terms, motion_terms, picture_terms
+from dimo_ns.training.objective import LESSONS, Terms, importance_of, latent_terms, looks_closer, picture_terms
 from dimo_ns.training.optim import drop_moments, set_rates
 from dimo_ns.training.phases import BEGIN, Order, order_so_far
 from dimo_ns.training.population import Population
 from dimo_ns.training.recipe import Moment
+from dimo_ns.training.replay import Moves, Pictures, Replay
 from dimo_ns.training.sampling import draw_request, tree_position
 
 REFRESH_EVERY = 100
 """Steps between two searches for the key points that carry each Gaussian."""
+AHEAD = 3
+"""Steps whose frames are decoded while one is done."""
 
 
 @dataclass
@@ -50,7 +54,14 @@ class DimoPipeline(VanillaPipeline):
         super().__init__(config, str(device), *args, **kwargs)  # nerfstudio hands either
         self.seed = int(torch.initial_seed() % 2**31)
         self._order: Order | None = None
-        self._lesson: Lesson | None = None
+        self._ahead: dict[int, Request] = {}
+        model, phase = self.model, lambda: self.model.moment.phase
+        self._moves = Replay(lambda: Moves(model), lambda: Moves.parts(model))
+        self._pictures = Replay(lambda: Pictures(phase().weights, model.lpips), lambda: (phase(),))
+        self._lesson = Replay(
+            lambda: LESSONS[phase().lesson](model.scene, model.coordinates, model.frame_count),
+            lambda: (phase(), model.coordinates),
+        )
 
     @property
     def model(self) -> DimoModel:
@@ -83,7 +94,7 @@ class DimoPipeline(VanillaPipeline):
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         self.model.update_to_step(step)
         self.model.load_state_dict({k.removeprefix("_model."): v for k, v in loaded_state.items()})
-        self._order = self._lesson = None
+        self._order, self._ahead = None, {}
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         assert attributes.optimizers is not None
@@ -114,27 +125,33 @@ class DimoPipeline(VanillaPipeline):
     def _picture_step(self, step: int) -> Terms:
         """The loss terms of a batch of frames; the next one is fetched meanwhile."""
         model, moment = self.model, self.model.moment
-        request, following = self.request(step), self.request(step + 1)
+        request = self._ahead.pop(step, None) or self.request(step)
         assert request is not None
         batch = self.datamanager.fetch(request)
-        if following is not None:
-            self.datamanager.prefetch(following)
+        self._look_ahead(step)
         weights = moment.phase.weights
-        moved = model.mover.move(batch, self._fraction(moment))
+        poses, kernel = batch.poses, model.mover.kernel(self._fraction(moment))
+        parts, terms = self._moves(poses.motion_ids, poses.frame_ids, poses.times, *kernel)
         geometry = bool(weights.depth or weights.normal)
-        seen = render(moved.gaussians, batch.cameras, depth=geometry, normal=geometry)
+        seen = render(Gaussians(*parts), batch.cameras, depth=geometry, normal=geometry)
         self.population.watch(seen.means2d)
-        terms = picture_terms(seen, batch, weights, model.lpips)
-        anchors = model.anchors if model.anchors.numel() else None
-        return terms | motion_terms(moved, batch, weights, model.table, anchors)
+        pictures = batch.rgba, importance_of(batch, weights), seen.color, seen.alpha
+        if not looks_closer(weights):
+            return picture_terms(*pictures, (), weights, model.lpips) | terms
+        return self._pictures(*pictures, *(x for x in (seen.depth, seen.normal) if x is not None)) | terms
+
+    def _look_ahead(self, step: int) -> None:
+        """Starts decoding the frames of the steps to come, as far as they are known."""
+        for later in range(step + 1, step + 1 + AHEAD):
+            if later not in self._ahead and (request := self.request(later)) is not None:
+                self._ahead[later] = request
+                self.datamanager.prefetch(request)
 
     def _lesson_step(self) -> Terms:
         """The loss of a step in which the decoder learns the table."""
-        model, phase = self.model, self.model.moment.phase
-        if self._lesson is None:
-            self._lesson = LESSONS[phase.lesson](model.scene, model.coordinates, model.frame_count)
+        weights = self.model.moment.phase.weights
         error, divergence = self._lesson()
-        return {"table": phase.weights.mse * error} | latent_terms(divergence, phase.weights)
+        return {"table": weights.mse * error} | latent_terms(divergence, weights)
 
     def order(self) -> Order:
         """The order in which frames are tracked; found when tracking begins, or what the checkpoint holds."""
@@ -165,7 +182,6 @@ class DimoPipeline(VanillaPipeline):
         model, population = self.model, self.population
         moment = model.set_step(step)
         if moment.step == 0:
-            self._lesson = None
             if moment.phase.begin:
                 self._order = BEGIN[moment.phase.begin](model, self.datamanager, population, self._generator(step))
             drop_moments(population.optimizers, model.get_param_groups())

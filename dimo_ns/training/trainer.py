@@ -154,7 +154,7 @@ class DimoTrainer(Trainer):
         self._stop = StopSignals()
         self._rng_state: dict[str, Any] | None = None  # of the checkpoint that was loaded
         self._saved_step = -1
-        self._last_progress = (time.monotonic(), 0)
+        self._last_progress = self._last_log = (time.monotonic(), 0)
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
         with exit_on_error():
@@ -170,7 +170,7 @@ class DimoTrainer(Trainer):
             if self._rng_state is not None:
                 checkpoint.set_rng_state(self._rng_state)
             self.step = self._start_step - 1
-            self._last_progress = (time.monotonic(), self._start_step)
+            self._last_progress = self._last_log = (time.monotonic(), self._start_step - 1)
             with TimeWriter(writer, EventName.TOTAL_TRAIN_TIME):
                 for step in range(self._start_step, self.config.max_num_iterations):
                     self._wait_while_paused()
@@ -190,19 +190,19 @@ class DimoTrainer(Trainer):
 
     def _train_step(self, step: int) -> None:
         """One optimization step and what is due after it: viewer, logs, checkpoint, evaluation."""
-        with self.train_lock, TimeWriter(writer, EventName.ITER_TRAIN_TIME, step=step) as timer:
-            self.pipeline.train()
+        with self.train_lock:
+            if not self.pipeline.training:
+                self.pipeline.train()
             self._run_callbacks(TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
             loss, loss_dict, metrics_dict = self.train_iteration(step)
             self._run_callbacks(TrainingCallbackLocation.AFTER_TRAIN_ITERATION)
-        rays = self.pipeline.datamanager.get_train_rays_per_batch()
-        writer.put_time(EventName.TRAIN_RAYS_PER_SEC, rays / max(timer.duration, 1e-3), step, avg_over_steps=True)
         self._update_viewer_state(step)
 
         if step_check(step, GUARD_REPORT_EVERY):
             self.guard.report()
         self._show_progress(step, loss)
         if step_check(step, self.config.logging.steps_per_log, run_at_zero=True):
+            self._log_time(step)
             writer.put_scalar("Train Loss", loss, step)
             writer.put_dict("Train Loss Dict", loss_dict, step)
             writer.put_dict("Train Metrics Dict", metrics_dict, step)
@@ -238,6 +238,14 @@ class DimoTrainer(Trainer):
         loss.backward()
         self.guard.step(loss_dict, self.optimizers)
         return loss.detach(), {name: term.detach() for name, term in loss_dict.items()}, metrics_dict
+
+    def _log_time(self, step: int) -> None:
+        """How long a step has taken on average since this was last written."""
+        (since, last_step), self._last_log = self._last_log, (time.monotonic(), step)
+        seconds = (self._last_log[0] - since) / max(step - last_step, 1)
+        writer.put_time(EventName.ITER_TRAIN_TIME, seconds, step, avg_over_steps=True, update_eta=True)
+        rays = self.pipeline.datamanager.get_train_rays_per_batch()
+        writer.put_time(EventName.TRAIN_RAYS_PER_SEC, rays / max(seconds, 1e-9), step, avg_over_steps=True)
 
     def _show_progress(self, step: int, loss: torch.Tensor) -> None:
         since, last_step = self._last_progress

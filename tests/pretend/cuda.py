@@ -25,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._foreach_utils import _group_tensors_by_device_and_dtype
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.pretend.graphs import make_graphed_callables
 from tests.pretend.pretended import (
     CPU,
     Move,
@@ -247,6 +248,7 @@ def pretend_cuda(kernels: bool = False) -> Iterator[None]:
         start(thread)
 
     changes: list[tuple[Any, str, Any]] = [(torch.cuda, name, fake) for name, fake in _DEVICE.items()]
+    changes.append((torch.cuda, "make_graphed_callables", make_graphed_callables))
     changes += [(gsplat_backend, name, _instead(name, getattr(backend, name))) for name in GSPLAT_LAUNCHES]
     if kernels:
         from dimo_ns.gpu import launch as starting

@@ -24,6 +24,8 @@ class _Here(threading.local):
     called = ""
     """The function of torch that is being called."""
     may_wait = True
+    recording = False
+    """What a CUDA graph replays: it can hold no copy from the host."""
     launches: Counter[str] | None = None
 
 
@@ -240,6 +242,7 @@ def move(func: Any, args: Any, kwargs: Any) -> Tensor:
             return aten._to_copy(x, dtype=dtype or x.dtype)
     if is_there:
         wait(func.__name__)
+    assert not (to_cuda and here.recording), "a copy from the host is not replayed"
     launch("to cuda" if to_cuda else "to cpu")
     if x.requires_grad and torch.is_grad_enabled():
         return Move.apply(x, to_cuda, dtype)  # pyright: ignore[reportReturnType]

@@ -20,7 +20,7 @@ from dimo_ns.core.types import RigidTransforms
 from dimo_ns.rasterize.render import render
 from dimo_ns.space.motion_space import MotionSpace
 from dimo_ns.tracking.frame_adam import FrameAdam
-from dimo_ns.tracking.graph import KeypointGraph, connect
+from dimo_ns.tracking.graph import KeypointGraph, connect, smoothed
 from dimo_ns.tracking.schedule import ACCELERATION, REFINE_SMOOTHING, TRACK_SMOOTHING, around, level, log_linear
 from dimo_ns.tracking.tree import THUMBNAIL, frame_distances, silhouette_centres, spanning_tree, triangulate
 
@@ -163,7 +163,7 @@ class Tracker:
         smoothing: float,
         acceleration: float = 0.0,
     ) -> None:
-        moved = self.graph.smoothed(self.translations[0, frames], self.quats[0, frames], smoothing)
+        moved = smoothed(self.translations[0, frames], self.quats[0, frames], self.graph.kernel(smoothing))
         loss = seen.loss(self.space.scene.carry(moved), frames, views)
         bent = (self.local_edges(moved.translations, moved.quats) - self.shapes[frames]).square().sum(-1) / self.unit
         loss = loss + self.rigid * losses.charbonnier(bent, 1.0 if self.few else 0.1).mean()
