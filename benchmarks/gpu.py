@@ -1,7 +1,7 @@
 """What only a GPU can tell, in one call of less than 8 minutes: agreement with the CPU, the tests that need a GPU,
 where the time of a step goes, whole trainings with their quality and memory, and how fast motions become pictures.
 
-    python -m benchmarks.gpu --data FOLDER --out gpu.json     # FOLDER holds datasets called fox_512 and robot
+    python -m benchmarks.gpu --data FOLDER --out gpu.json     # FOLDER holds datasets called fox, fox_512 and robot
     python -m benchmarks.gpu --small                          # on any machine: does every part run?
 
 Every part is a process of its own with a limit of its own; one that fails or takes too long is reported, and the others
@@ -307,6 +307,7 @@ PARTS: dict[str, tuple[int, Callable[[argparse.Namespace], Figures]]] = {
     "steps of dimo-laptop": (60, lambda options: steps(options, "dimo-laptop")),
     "steps of dimo-paper": (60, lambda options: steps(options, "dimo-paper")),
     "dimo-laptop on robot": (120, lambda options: whole(options, "dimo-laptop", "robot")),
+    "dimo-paper on fox": (200, lambda options: whole(options, "dimo-paper", "fox")),
     "dimo on fox_512": (240, lambda options: whole(options, "dimo", "fox_512")),
 }
 """Seconds that each may take, and what does it; the cheapest and most telling first."""
@@ -341,7 +342,7 @@ def show(name: str, figures: Figures, indent: str = "") -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder with the datasets fox_512 and robot")
+    parser.add_argument("--data", type=Path, help="folder with the datasets fox, fox_512 and robot")
     parser.add_argument("--out", type=Path, default=Path("gpu.json"), help="JSON file that is written")
     parser.add_argument("--part", choices=PARTS, help="this part alone, in this process")
     parser.add_argument("--small", action="store_true", help="tiny sizes, on any machine")
@@ -349,7 +350,7 @@ def main() -> None:
     if not options.small and not torch.cuda.is_available():
         parser.error("there is no CUDA device; try --small")
     if not options.small and options.data is None:
-        parser.error("give --data FOLDER, with fox_512 and robot in it")
+        parser.error("give --data FOLDER, with fox, fox_512 and robot in it")
     if options.part:
         options.out.write_text(json.dumps(PARTS[options.part][1](options)))
         return

@@ -33,18 +33,23 @@ class Render:
 
 
 def render(
-    gaussians: Gaussians, cameras: Cameras, *, depth: bool = False, normal: bool = False, eps2d: float = 0.3
+    gaussians: Gaussians,
+    cameras: Cameras,
+    *,
+    depth: bool = False,
+    normals: Float[Tensor, "*batch c n 3"] | None = None,
+    eps2d: float = 0.3,
 ) -> Render:
     """Render Gaussians [*batch, n, ...] in cameras [*batch, c]; what is shared by a batch is not copied.
 
-    `depth`, `normal`: what else is wanted. `eps2d`: blur of the projections, in square pixels. Differentiable in the
+    `depth`: whether it is wanted; `normals`: of the Gaussians, in the world, where a picture of them is wanted
+    (`facing_normals`). `eps2d`: blur of the projections, in square pixels. Differentiable in the
     Gaussians and in viewmats. Raises DimoError for shapes and devices that do not fit.
     """
     means, quats, scales, opacities, colors = gaussians.splats()
     check_devices("render", gaussians=means, viewmats=cameras.viewmats, Ks=cameras.Ks)
-    if normal:
-        facing = facing_normals(gaussians, cameras)
-        colors = torch.cat([gaussians.colors.expand(facing.shape), facing], -1)
+    if normals is not None:
+        colors = torch.cat([gaussians.colors.expand(normals.shape), normals], -1)
     image, alpha, meta = rasterization(
         means,
         quats,
@@ -59,17 +64,22 @@ def render(
         render_mode="RGB+ED" if depth else "RGB",
     )
     return Render(
-        image[..., :3] if depth or normal else image,  # a slice costs a copy on the way back
+        image[..., :3] if depth or normals is not None else image,  # a slice costs a copy on the way back
         alpha,
         meta["means2d"],
         image[..., -1:] if depth else None,
-        image[..., 3:6] if normal else None,
+        image[..., 3:6] if normals is not None else None,
     )
 
 
-def facing_normals(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "*batch c n 3"]:
-    """The shortest axis of each Gaussian, on the side that faces each camera."""
-    shortest = gaussians.scales.argmin(-1)[:, None, None].expand(*gaussians.quats.shape[:-1], 3, 1)
-    rays = gaussians.means[..., None, :, :] - cameras.centres[..., None, :]
-    normals = quat_to_matrix(gaussians.quats).gather(-1, shortest).squeeze(-1)[..., None, :, :].expand(rays.shape)
+def facing_normals(
+    means: Float[Tensor, "*batch n 3"],
+    quats: Float[Tensor, "*batch n 4"],
+    scales: Float[Tensor, "n 3"],
+    centres: Float[Tensor, "*batch c 3"],
+) -> Float[Tensor, "*batch c n 3"]:
+    """The shortest axis of each Gaussian, on the side that faces each camera (`Cameras.centres`)."""
+    shortest = scales.argmin(-1)[:, None, None].expand(*quats.shape[:-1], 3, 1)
+    rays = means[..., None, :, :] - centres[..., None, :]
+    normals = quat_to_matrix(quats).gather(-1, shortest).squeeze(-1)[..., None, :, :].expand(rays.shape)
     return torch.where((rays * normals).sum(-1, keepdim=True) > 0, -normals, normals)

@@ -20,7 +20,7 @@ from dimo_ns.training.optim import drop_moments, set_rates
 from dimo_ns.training.phases import BEGIN, Order, order_so_far
 from dimo_ns.training.population import Population
 from dimo_ns.training.recipe import Moment
-from dimo_ns.training.replay import Moves, Pictures, Replay
+from dimo_ns.training.replay import Facing, Moves, Pictures, Replay
 from dimo_ns.training.sampling import draw_request, tree_position
 
 REFRESH_EVERY = 100
@@ -57,6 +57,7 @@ class DimoPipeline(VanillaPipeline):
         self._ahead: dict[int, Request] = {}
         model, phase = self.model, lambda: self.model.moment.phase
         self._moves = Replay(lambda: Moves(model), lambda: Moves.parts(model))
+        self._facing = Replay(Facing, tuple)
         self._pictures = Replay(lambda: Pictures(phase().weights, model.lpips), lambda: (phase(),))
         self._lesson = Replay(
             lambda: LESSONS[phase().lesson](model.scene, model.coordinates, model.frame_count),
@@ -132,8 +133,9 @@ class DimoPipeline(VanillaPipeline):
         weights = moment.phase.weights
         poses, kernel = batch.poses, model.mover.kernel(self._fraction(moment))
         parts, terms = self._moves(poses.motion_ids, poses.frame_ids, poses.times, *kernel)
-        geometry = bool(weights.depth or weights.normal)
-        seen = render(Gaussians(*parts), batch.cameras, depth=geometry, normal=geometry)
+        gaussians, geometry = Gaussians(*parts), bool(weights.depth or weights.normal)
+        normals = self._facing(*parts[:3], batch.cameras.centres) if geometry else None
+        seen = render(gaussians, batch.cameras, depth=geometry, normals=normals)
         self.population.watch(seen.means2d)
         pictures = batch.rgba, importance_of(batch, weights), seen.color, seen.alpha
         if not looks_closer(weights):

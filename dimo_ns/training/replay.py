@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dimo_ns.metrics.perceptual import Lpips
+from dimo_ns.rasterize.render import facing_normals
 from dimo_ns.training.datamanager import Poses
 from dimo_ns.training.model import DimoModel
 from dimo_ns.training.objective import Terms, motion_terms, picture_terms
@@ -104,6 +105,20 @@ class Moves(nn.Module):
         g = moved.gaussians
         terms = motion_terms(moved, poses, self.weights, self.table, self.anchors)
         return (g.means, g.quats, g.scales, g.opacities, g.colors), terms
+
+
+class Facing(nn.Module):
+    """The normals of Gaussians, as cameras see them."""
+
+    def forward(
+        self,
+        means: Float[Tensor, "b n 3"],
+        quats: Float[Tensor, "b n 4"],
+        scales: Float[Tensor, "n 3"],
+        centres: Float[Tensor, "b c 3"],
+    ) -> Float[Tensor, "b c n 3"]:
+        """See `facing_normals`."""
+        return facing_normals(means, quats, scales, centres)
 
 
 class Pictures(nn.Module):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from dimo_ns.core.cameras import Cameras, orbit
 from dimo_ns.core.types import Gaussians
@@ -25,6 +26,10 @@ def some_gaussians(*batch: int, count: int = 60) -> Gaussians:
 def some_cameras(*batch: int) -> Cameras:
     viewmats, Ks = raster_oracle.look_around(batch, W, H)
     return Cameras(viewmats.float(), Ks.float(), (H, W))
+
+
+def facing(gaussians: Gaussians, cameras: Cameras) -> Tensor:
+    return facing_normals(gaussians.means, gaussians.quats, gaussians.scales, cameras.centres)
 
 
 def disc(normal: tuple[float, float, float]) -> Gaussians:
@@ -54,12 +59,13 @@ def test_nothing_is_copied_for_a_batch_and_nothing_is_lost():
     """Each pose of a batch is rendered as if it were alone, and gradients of what they share are summed over them."""
     gaussians, cameras = some_gaussians(3), some_cameras(3, 2)
     shared = gaussians.colors.requires_grad_()
-    together = render(gaussians, cameras, depth=True, normal=True)
+    together = render(gaussians, cameras, depth=True, normals=facing(gaussians, cameras))
     together.color.square().sum().backward()
     gradient, shared.grad = shared.grad, None
     assert gaussians.splats()[4].data_ptr() == shared.data_ptr()
     for b in range(3):
-        alone = render(replace(gaussians, means=gaussians.means[b], quats=gaussians.quats[b]), cameras[b], normal=True)
+        one = replace(gaussians, means=gaussians.means[b], quats=gaussians.quats[b])
+        alone = render(one, cameras[b], normals=facing(one, cameras[b]))
         torch.testing.assert_close(together.color[b], alone.color, atol=1e-6, rtol=0)
         torch.testing.assert_close(together.normal[b], alone.normal, atol=1e-6, rtol=0)
         alone.color.square().sum().backward()
@@ -68,7 +74,7 @@ def test_nothing_is_copied_for_a_batch_and_nothing_is_lost():
 
 def test_extra_channels_change_nothing_of_the_picture():
     gaussians, cameras = some_gaussians(), some_cameras(2)
-    plain, full = render(gaussians, cameras), render(gaussians, cameras, depth=True, normal=True)
+    plain, full = render(gaussians, cameras), render(gaussians, cameras, depth=True, normals=facing(gaussians, cameras))
     assert plain.depth is None
     torch.testing.assert_close(plain.color, full.color, atol=1e-6, rtol=0)
     torch.testing.assert_close(plain.alpha, full.alpha, atol=1e-6, rtol=0)
@@ -80,12 +86,12 @@ def test_extra_channels_change_nothing_of_the_picture():
 def test_normals_face_each_camera(normal):
     """From +x the disc is seen on the side whose normal points to +x, from -x on the other; in the world's frame."""
     cameras = orbit(torch.tensor([0.0, 180.0]), 0.0, (64, 64))
-    rendered = render(disc(normal), cameras, normal=True)
+    rendered = render(disc(normal), cameras, normals=facing(disc(normal), cameras))
     n = torch.nn.functional.normalize(torch.tensor(normal), dim=-1)
     assert torch.equal(rendered.normal[0, 0, 0], torch.zeros(3))  # nothing is seen in the corner
     for seen, alpha, expected in zip(rendered.normal, rendered.alpha, (n, -n), strict=True):
         torch.testing.assert_close(seen[32, 32] / alpha[32, 32], expected, atol=1e-5, rtol=0)
-    assert facing_normals(disc(normal), cameras).shape == (2, 1, 3)
+    assert facing(disc(normal), cameras).shape == (2, 1, 3)
 
 
 def test_depth_is_that_of_the_surface_along_the_cameras_axis():
@@ -127,4 +133,4 @@ def test_more_blur_makes_small_gaussians_larger():
 
 def test_tensors_on_two_devices_are_refused_before_anything_is_computed():
     with pytest.raises(DimoError, match=r"^render: gaussians on cpu and viewmats on meta; all .* on one device\.$"):
-        render(some_gaussians(), some_cameras(2).to("meta"), normal=True)
+        render(some_gaussians(), some_cameras(2).to("meta"))

@@ -143,7 +143,7 @@ def served(run: Path) -> Iterator[Served]:
         patch.setattr(run_viewer, "time", SimpleNamespace(sleep=slept))  # what it does once all is set up
         patch.setattr(RenderStateMachine, "_render_img", rendered)
         patch.setattr(RenderStateMachine, "_send_output_to_viewer", sent)
-        patch.setattr(threading, "excepthook", lambda said: served.wrong.append(repr(said)))
+        patch.setattr(threading, "excepthook", lambda said: served.wrong.append(in_full(said.exc_value)))
         patch.setattr(traceback, "print_exc", lambda *_, **__: served.wrong.append(traceback.format_exc()))
         patch.setattr(traceback, "print_exception", lambda *said, **_: served.wrong.append(repr(said)))
         patch.setattr(sys, "argv", arguments)
@@ -167,6 +167,10 @@ def page(served: Served) -> Iterator[Page]:
         control(page, "A to B").wait_for()
         yield page
         assert [e for e in page.errors if not any(own in e for own in VISERS_OWN)] == []  # type: ignore[attr-defined]
+
+
+def in_full(error: BaseException | None) -> str:
+    return "".join(traceback.TracebackException.from_exception(error).format()) if error else "no error"
 
 
 def settled(page: Page, served: Served) -> np.ndarray:
