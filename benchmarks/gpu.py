@@ -100,11 +100,14 @@ def agreement(options: argparse.Namespace) -> Figures:
 
 def tests(options: argparse.Namespace) -> Figures:
     """The tests that need CUDA, and those of the kernels."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/rasterize", "tests/training/test_replay.py"]
-    needing = subprocess.run(command, capture_output=True, text=True).stdout.strip().splitlines()[-1]
-    command = [sys.executable, "-m", "pytest", "-q", "tests/gpu"]
-    kernels = subprocess.run(command, capture_output=True, text=True).stdout.strip().splitlines()[-1]
-    return {"marked gpu": needing, "kernels": kernels}
+
+    def outcome(*arguments: str) -> Figures:
+        command = [sys.executable, "-m", "pytest", "-q", "--tb=line", *arguments]
+        said = subprocess.run(command, capture_output=True, text=True).stdout.strip().splitlines()
+        return {"said": said[-1], "failed": [line for line in said if line.startswith(("FAILED", "ERROR", "/", "E "))]}
+
+    needing = outcome("-m", "gpu", "tests/rasterize", "tests/training/test_replay.py")
+    return {"marked gpu": needing, "kernels": outcome("tests/gpu")}
 
 
 def steps(options: argparse.Namespace, method: str) -> Figures:

@@ -57,7 +57,7 @@ class DimoPipeline(VanillaPipeline):
         self._ahead: dict[int, Request] = {}
         model, phase = self.model, lambda: self.model.moment.phase
         self._moves = Replay(lambda: Moves(model), lambda: Moves.parts(model))
-        self._facing = Replay(Facing, tuple)
+        self._facing = Replay(Facing, lambda: (model.scene.gaussians,))
         self._pictures = Replay(lambda: Pictures(phase().weights, model.lpips), lambda: (phase(),))
         self._lesson = Replay(
             lambda: LESSONS[phase().lesson](model.scene, model.coordinates, model.frame_count),

@@ -30,19 +30,30 @@ class Replay:
     that it hands on, are overwritten by its next call."""
 
     def __init__(self, make: Callable[[], nn.Module], parts: Callable[[], tuple[object, ...]]):
-        """`make`: makes the module; again where one of `parts` is another object than before, or an input of another
-        shape."""
+        """`make`: makes the module, for inputs of each shape; all of them anew where one of `parts` is another object
+        than before."""
         self._make, self._parts = make, parts
         self._made_of: tuple[object, ...] = ()
-        self._shapes: list[tuple[torch.Size, bool]] = []
-        self._call: Callable[..., Any] = nn.Identity()
+        self._calls: dict[tuple[tuple[torch.Size, bool], ...], Callable[..., Any]] = {}
 
     def __call__(self, *inputs: Tensor) -> Any:
-        parts, shapes = self._parts(), [(x.shape, x.requires_grad) for x in inputs]
-        same = len(parts) == len(self._made_of) and all(a is b for a, b in zip(parts, self._made_of, strict=True))
-        if not same or shapes != self._shapes:
-            self._made_of, self._shapes, self._call = parts, shapes, replayed(self._make(), *inputs)
-        return self._call(*inputs)
+        parts, shapes = self._parts(), tuple((x.shape, x.requires_grad) for x in inputs)
+        if len(parts) != len(self._made_of) or any(a is not b for a, b in zip(parts, self._made_of, strict=True)):
+            self._made_of = parts
+            self._forget()
+        if shapes not in self._calls:
+            self._calls[shapes] = replayed(self._make(), *inputs)
+        return self._calls[shapes](*inputs)
+
+    def _forget(self) -> None:
+        """Frees the memory of what was recorded. Graphs are parts of cycles; what is there at the first time stays, so
+        that there is little to look at."""
+        if self._calls:
+            self._calls.clear()
+            if torch.cuda.is_available():
+                if not gc.get_freeze_count():
+                    gc.freeze()
+                gc.collect()
 
 
 def replayed(module: nn.Module, *inputs: Tensor) -> Callable[..., Any]:
@@ -51,7 +62,7 @@ def replayed(module: nn.Module, *inputs: Tensor) -> Callable[..., Any]:
     if any(x.is_cuda for x in (*module.parameters(), *inputs)):
         own = tuple(x.detach().clone().requires_grad_(x.requires_grad) for x in inputs)
         try:
-            with _no_garbage():
+            with _uncollected():
                 module = torch.cuda.make_graphed_callables(module, own, allow_unused_input=True)  # pyright: ignore
         except RuntimeError as error:
             _say_once(str(error).splitlines()[0])
@@ -59,12 +70,8 @@ def replayed(module: nn.Module, *inputs: Tensor) -> Callable[..., Any]:
 
 
 @contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Within it nothing is collected: to free an earlier graph ends the recording of this one. Those that are done with
-    are freed before, with their memory; what was there at the first time stays, so that there is little to look at."""
-    if not gc.get_freeze_count():
-        gc.freeze()
-    gc.collect()
+def _uncollected() -> Iterator[None]:
+    """Within it nothing is collected: to free an earlier graph would end the recording of this one."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -40,11 +40,13 @@ def test_it_is_made_anew_where_something_else_is_in_its_place():
         found, _ = replay(x, rows)
         assert torch.equal(found, made[-1](x, rows)[0])
         assert len(made) - before == changes
-    for others in ((torch.randn(7, 5), rows), (x, torch.tensor([1, 2, 3])), (x.clone().requires_grad_(), rows)):
-        before = len(made)
-        replay(*others)
-        replay(*others)
-        assert len(made) - before == 1
+    shapes = ((torch.randn(7, 5), rows), (x, torch.tensor([1, 2, 3])), (x.clone().requires_grad_(), rows))
+    for changes in (1, 0):  # one for each shape, which stays
+        for others in shapes:
+            before = len(made)
+            replay(*others)
+            replay(*others)
+            assert len(made) - before == changes
 
 
 @pytest.mark.gpu
