@@ -65,8 +65,15 @@ def load_scene(path: Path) -> tuple[Scene, dict[str, Any]]:
     `pose` of what is loaded equals that of what was saved, bit for bit. Raises DimoError for files that are missing, of
     another format or version, changed since they were written, or that hold anything else than a scene.
     """
-    path = path / FILE if path.is_dir() else path
-    info = read_info(path.with_suffix(".json"))
+    given, path = path, path / FILE if path.is_dir() else path
+    described = path.with_suffix(".json")
+    if not described.exists():
+        missing = f"{described.name} is missing" if given.exists() else "nothing is there"
+        raise DimoError(
+            f"There is no scene at {given}: {missing}; expected {FILE} with scene.json beside it, as "
+            "'dimo export scene RUN' writes them."
+        )
+    info = read_info(described)
     try:
         content = regular(path, MAX_TENSOR_BYTES).read_bytes()
         if hashlib.sha256(content).hexdigest() != info.get("sha256"):
@@ -86,17 +93,12 @@ def load_scene(path: Path) -> tuple[Scene, dict[str, Any]]:
     check_finite(tensors, f"The scene {path}")
     motions = info.get("motions")
     if not agrees or not isinstance(motions, list) or len(motions) != len(scene.latents.mu):
-        raise DimoError(f"The sizes in {path.with_suffix('.json')} are not those of the tensors; export it again.")
+        raise DimoError(f"The sizes in {described} are not those of the tensors; export it again.")
     return scene, info
 
 
 def read_info(path: Path) -> dict[str, Any]:
     """scene.json, once it is sure to be one that this version can read."""
-    if not path.is_file():
-        raise DimoError(
-            f"There is no scene at {path.with_suffix('.safetensors')}: expected it with {path.name} beside it, as "
-            "'dimo export scene RUN' writes them."
-        )
     info = read_json(path).values
     if info.get("format") != FORMAT:
         raise DimoError(f'The file {path} does not describe a scene of dimo; expected "format": "{FORMAT}".')

@@ -1,6 +1,7 @@
 """A scene that is written and read again poses bit for bit the same; nothing else than what was written is believed."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -154,9 +155,33 @@ def test_forged_scenes_are_refused(name: str, tmp_path: Path):
         load_scene(tmp_path)
 
 
-def test_damaged_and_missing_files_are_refused(tmp_path: Path):
-    with pytest.raises(DimoError, match="There is no scene"):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("absent", "absent: nothing is there"),
+        ("absent.safetensors", "absent.safetensors: nothing is there"),
+        ("folder", "folder: scene.json is missing"),
+        ("picture.png", "picture.png: picture.json is missing"),
+    ],
+)
+def test_what_is_no_scene_is_called_as_the_user_calls_it(name: str, words: str, tmp_path: Path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "picture.png").touch()
+    with pytest.raises(DimoError) as refused:
+        load_scene(tmp_path / name)
+    assert str(refused.value).startswith(f"There is no scene at {tmp_path}/{words}; expected {FILE} with scene.json")
+
+
+@pytest.mark.parametrize("name", [FILE, "scene.json"])
+def test_a_pipe_is_no_file_of_a_scene(name: str, tmp_path: Path):
+    save_scene(some_scene(), INFO, tmp_path / FILE)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DimoError, match=f"{name} is a pipe, a socket or a device; expected a regular file"):
         load_scene(tmp_path)
+
+
+def test_damaged_and_missing_files_are_refused(tmp_path: Path):
     path = save_scene(some_scene(), INFO, tmp_path / FILE)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
