@@ -1,5 +1,6 @@
 """What a folder is opened as: a scene before a run, and never as a program."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,16 @@ def test_a_scene_that_is_older_than_its_run_is_not_shown_for_it(folder: Path):
     (folder / "nerfstudio_models" / "step-x.ckpt").touch()
     assert newest_step(folder) == 900
     with pytest.raises(DimoError, match=r"step 500, and its run .* to step 900; write it anew with 'dimo export"):
+        open_space(folder)
+
+
+@pytest.mark.parametrize("name", [FILE, CONFIG])
+def test_a_pipe_in_a_run_is_not_passed_over(folder: Path, name: str):
+    """As if there were no such file: then something else would be opened, or said to be missing."""
+    (folder / FILE).unlink()
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(DimoError, match=f"{name} is a pipe"):
         open_space(folder)
 
 

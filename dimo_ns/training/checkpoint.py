@@ -60,9 +60,8 @@ def save(directory: Path, state: Mapping[str, Any], keep_only_latest: bool) -> P
 
 def load(path: Path) -> dict[str, Any]:
     """Read one checkpoint onto the CPU. Raises DimoError when it is absent, broken, or not one of ours."""
-    if not path.is_file():
+    if not regular(path, MAX_BYTES).exists():
         raise DimoError(f"There is no checkpoint {path}; give the path of a file named step-NNNNNNNNN.ckpt.")
-    regular(path, MAX_BYTES)
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums that it wrote
             damaged = archive.testzip()

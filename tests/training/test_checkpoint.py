@@ -1,5 +1,6 @@
 """Checkpoints survive kills, full disks and damaged files, and hold nothing but tensors and plain values."""
 
+import os
 import random
 import subprocess
 import sys
@@ -115,6 +116,12 @@ def test_no_readable_checkpoint_at_all_is_one_clear_error(tmp_path):
         checkpoint.load(tmp_path / "step-000000001.ckpt")
     torch.save({"step": 1}, tmp_path / "step-000000001.ckpt")
     with pytest.raises(DimoError, match="not written by dimo"):
+        checkpoint.load(tmp_path / "step-000000001.ckpt")
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    os.mkfifo(tmp_path / "step-000000001.ckpt")
+    with pytest.raises(DimoError, match="is a pipe"):
         checkpoint.load(tmp_path / "step-000000001.ckpt")
 
 
