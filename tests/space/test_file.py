@@ -133,6 +133,8 @@ FORGERIES = {
     "other version": (lambda t, i: i.update(version=2), "format version 2"),
     "other format": (lambda t, i: i.update(format="gltf"), "does not describe a scene"),
     "sizes of the json": (lambda t, i: i.update(gaussians=5), "sizes in"),
+    "rank of the json": (lambda t, i: i["decoder"].update(rank=5), "sizes in"),
+    "no rank in the json": (lambda t, i: i["decoder"].pop("rank"), "sizes in"),
     "a motion less": (lambda t, i: i["motions"].pop(), "sizes in"),
     "not a number": (lambda t, i: t["keypoints"].view(-1)[:1].fill_(torch.nan), "not finite in 'keypoints'"),
     "infinite scale": (lambda t, i: t["gaussians.log_scales"].fill_(torch.inf), "not finite"),
@@ -144,6 +146,33 @@ FORGERIES = {
     "a negative neighbour": (lambda t, i: t["neighbours"].fill_(-1), "not there"),
     "a huge empty layer": (lambda t, i: t.update({"decoder.basis": torch.zeros(10**12, KEYPOINTS, 0)}), "empty"),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("version", True, "'version' is true; expected a whole number"),
+        ("version", "1", "'version' is \"1\"; expected a whole number"),
+        ("version", None, "'version' is null; expected a whole number"),
+        ("sha256", 5, "'sha256' is 5; expected a text"),
+        ("motions", {"walk": 1}, "'motions' is {\"walk\": 1}; expected a list of objects"),
+        ("motions", ["walk", "run", "sit"], "expected a list of objects"),
+        ("keypoints", "16", "'keypoints' is \"16\"; expected a whole number from 1 to"),
+        ("gaussians", 200.0, "'gaussians' is 200.0; expected a whole number from 1 to"),
+        ("latent_dim", True, "'latent_dim' is true; expected a whole number from 1 to"),
+        ("decoder", "low_rank", "'decoder' is \"low_rank\"; expected an object with named fields"),
+        ("decoder", {"kind": 1}, "decoder: 'kind' is 1; expected 'mlp' or 'low_rank'"),
+        ("decoder", {"kind": "low_rank", "rank": [6], "width": 24}, "decoder: 'rank' is [6]; expected a whole number"),
+    ],
+)
+def test_a_value_of_another_type_is_named(key: str, value: object, words: str, tmp_path: Path):
+    save_scene(some_scene(), INFO, tmp_path / FILE)
+    described = tmp_path / "scene.json"
+    described.write_text(json.dumps(json.loads(described.read_text()) | {key: value}))
+    with pytest.raises(DimoError) as refused:
+        load_scene(tmp_path)
+    assert str(refused.value).startswith(str(described))
+    assert words in str(refused.value)
 
 
 @pytest.mark.parametrize("name", FORGERIES)
