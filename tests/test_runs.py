@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dimo_ns import cli
 from dimo_ns.config import dimo_laptop
 from dimo_ns.errors import DimoError
 from dimo_ns.runs import CONFIG, export_scene, newest_step, open_space
@@ -50,6 +51,12 @@ def test_a_pipe_in_a_run_is_not_passed_over(folder: Path, name: str):
     os.mkfifo(folder / name)
     with pytest.raises(DimoError, match=f"{name} is a pipe"):
         open_space(folder)
+
+
+def test_both_files_of_a_scene_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr("dimo_ns.runs.load_run", lambda _: some_space())
+    cli.main(["export", "scene", str(folder), "-o", str(folder / "out")])
+    assert capsys.readouterr().out.splitlines() == [str(folder / "out" / name) for name in (FILE, "scene.json")]
 
 
 def test_a_scene_is_not_replaced_unasked(folder: Path):

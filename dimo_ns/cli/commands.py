@@ -52,10 +52,11 @@ def say_dataset(dataset: "Dataset") -> None:
 @contextmanager
 def bars() -> Iterator[Callable[[str], Callable[..., None]]]:
     """Within it, what is yielded makes a bar with a name, and with it a function that is told how much is done, of how
-    much, and under what other name. All are gone at the end."""
+    much, and under what other name. All are gone at the end; there are none where nobody sees them."""
+    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(transient=True) as shown:
+    with Progress(transient=True, disable=not Console().is_interactive) as shown:
 
         def bar(name: str) -> Callable[..., None]:
             task = shown.add_task(name, total=None)
