@@ -45,16 +45,21 @@ def test_every_command_has_a_help_that_imports_nothing_heavy(commands):
     assert [name for name, (_, torch) in commands.items() if torch] == []
 
 
-def test_every_command_is_in_the_documentation(commands):
-    text = "".join(path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
+def named_in(page: Path) -> set[str]:
+    """The commands that a page of the documentation names."""
     # `dimo data check|sample|convert` names three; dimo text SCENE WORDS is short for dimo text ask.
     named = {
         f"{start}{name}"
-        for start, names in re.findall(r"dimo ((?:[\w-]+ )?)([\w-]+(?:\\?\|[\w-]+)*)", text)
+        for start, names in re.findall(r"dimo ((?:[\w-]+ )?)([\w-]+(?:\\?\|[\w-]+)*)", page.read_text())
         for name in re.split(r"\\?\|", names)
     }
-    named |= {name.split()[0] for name in named} | {"", "text ask", "generate run"}
-    assert sorted(set(commands) - named) == []
+    return named | {name.split()[0] for name in named} | {"", "text ask", "generate run"}
+
+
+def test_every_command_is_in_the_documentation(commands):
+    elsewhere = set(commands) - named_in(ROOT / "README.md")
+    assert elsewhere == {"generate prompts", "generate doctor"}
+    assert elsewhere <= named_in(ROOT / "docs" / "generate.md")
 
 
 def test_a_user_error_is_one_line_and_exit_status_2(tmp_path, capsys):
