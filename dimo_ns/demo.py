@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+from rich.console import Console
 from rich.progress import Progress
 
 from dimo_ns.config import dimo_laptop
@@ -61,7 +62,7 @@ def sample(path: Path, say: Callable[[str], None]) -> Dataset:
     if path.is_dir():
         say(f"Dataset: {path} is there already.")
         return load(path)
-    with Progress(transient=True) as bar:
+    with Progress(transient=True, disable=not Console().is_interactive) as bar:
         task = bar.add_task("Drawing the sample dataset", total=None)
         return write_sample(path, progress=lambda done, total: bar.update(task, completed=done, total=total))
 

@@ -100,7 +100,7 @@ def load_run(path: Path) -> Run:
 
 def is_run(path: Path) -> bool:
     """Whether this is the folder of a run, or its config.yml."""
-    return path.name == CONFIG or (path / CONFIG).is_file()
+    return path.name == CONFIG or (path / CONFIG).exists()
 
 
 def open_space(path: Path | str) -> MotionSpace:
@@ -109,7 +109,7 @@ def open_space(path: Path | str) -> MotionSpace:
     path = Path(path)
     if not is_run(path):
         return MotionSpace.open(path)
-    if (path / FILE).is_file():
+    if (path / FILE).exists():
         space = MotionSpace.open(path)
         trained = newest_step(path)
         if space.info.step is not None and trained > space.info.step:

@@ -1,11 +1,13 @@
 """What a folder is opened as: a scene before a run, and never as a program."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from dimo_ns import cli
 from dimo_ns.config import dimo_laptop
 from dimo_ns.errors import DimoError
 from dimo_ns.runs import CONFIG, export_scene, newest_step, open_space
@@ -39,6 +41,22 @@ def test_a_scene_that_is_older_than_its_run_is_not_shown_for_it(folder: Path):
     assert newest_step(folder) == 900
     with pytest.raises(DimoError, match=r"step 500, and its run .* to step 900; write it anew with 'dimo export"):
         open_space(folder)
+
+
+@pytest.mark.parametrize("name", [FILE, CONFIG])
+def test_a_pipe_in_a_run_is_not_passed_over(folder: Path, name: str):
+    """As if there were no such file: then something else would be opened, or said to be missing."""
+    (folder / FILE).unlink()
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(DimoError, match=f"{name} is a pipe"):
+        open_space(folder)
+
+
+def test_both_files_of_a_scene_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr("dimo_ns.runs.load_run", lambda _: some_space())
+    cli.main(["export", "scene", str(folder), "-o", str(folder / "out")])
+    assert capsys.readouterr().out.splitlines() == [str(folder / "out" / name) for name in (FILE, "scene.json")]
 
 
 def test_a_scene_is_not_replaced_unasked(folder: Path):

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 import tyro
 
-from dimo_ns.cli.commands import choice
+from dimo_ns.cli.commands import check_command, choice
 from dimo_ns.cli.data import Data
 from dimo_ns.cli.evaluate import evaluate
 from dimo_ns.cli.export import Export
@@ -51,4 +51,5 @@ def main(args: list[str] | None = None) -> None:
     args = with_run(short_form([word for word in args if word != TRACEBACK]))
     markers = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes)
     with nullcontext() if whole else exit_on_error():
+        check_command(args, commands)
         tyro.cli(commands, prog="dimo", description=DESCRIPTION, args=args, config=markers)

@@ -5,13 +5,17 @@ what it has to say goes to a function that it is given, or into its result; what
 Training runs inside nerfstudio, and prints to its console.
 """
 
+import difflib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args
 
 import tyro
+
+from dimo_ns.errors import DimoError
 
 if TYPE_CHECKING:
     from dimo_ns.data.dataset import Dataset
@@ -22,10 +26,37 @@ Out = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 OutOrNone = Annotated[Path | None, tyro.conf.arg(aliases=["-o"])]
 
 
+@dataclass(frozen=True)
+class Command:
+    """A command in a choice: its name, and the function that it calls or the dataclass whose `command` is a choice."""
+
+    name: str
+    item: Callable[..., Any]
+
+
 def choice(**commands: Callable[..., Any]) -> Any:
     """A type that tyro turns into a choice of commands."""
-    choices = [Annotated[Any, tyro.conf.subcommand(name, constructor=item)] for name, item in commands.items()]
+    choices = [
+        Annotated[Any, tyro.conf.subcommand(name, constructor=item), Command(name, item)]
+        for name, item in commands.items()
+    ]
     return Union[tuple([*choices, Annotated[None, tyro.conf.Suppress]])]  # noqa: UP007 (a union of one is no choice)
+
+
+def check_command(words: Sequence[str], commands: Any, group: str = "") -> None:
+    """Raises DimoError, with the nearest name, unless a command line of these words begins with a command of this
+    `choice`, or with an option; tyro sees to the rest. `group` is what the user typed before."""
+    if not words or words[0].startswith("-"):
+        return
+    parts = [part for kind in get_args(commands) for part in get_args(kind)]
+    known = {part.name: part.item for part in parts if isinstance(part, Command)}
+    name = words[0].replace("_", "-")  # as tyro reads it
+    if name not in known:
+        close = difflib.get_close_matches(name, known, 1, cutoff=0.5)
+        hint = f"did you mean '{group}{close[0]}'?" if close else f"expected one of {', '.join(known)}."
+        raise DimoError(f"There is no command '{group}{words[0]}'; {hint}")
+    if is_dataclass(known[name]):
+        check_command(words[1:], known[name].__annotations__["command"], f"{group}{name} ")
 
 
 def say(*items: object) -> None:
@@ -52,10 +83,11 @@ def say_dataset(dataset: "Dataset") -> None:
 @contextmanager
 def bars() -> Iterator[Callable[[str], Callable[..., None]]]:
     """Within it, what is yielded makes a bar with a name, and with it a function that is told how much is done, of how
-    much, and under what other name. All are gone at the end."""
+    much, and under what other name. All are gone at the end; there are none where nobody sees them."""
+    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(transient=True) as shown:
+    with Progress(transient=True, disable=not Console().is_interactive) as shown:
 
         def bar(name: str) -> Callable[..., None]:
             task = shown.add_task(name, total=None)

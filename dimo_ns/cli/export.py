@@ -17,7 +17,8 @@ def export_scene(run: Positional[Path], out: OutOrNone = None, overwrite: bool =
     """
     from dimo_ns.runs import export_scene
 
-    say(export_scene(run, out, overwrite))
+    path = export_scene(run, out, overwrite)
+    say(path, path.with_suffix(".json"))
 
 
 def export_trajectories(
@@ -37,7 +38,8 @@ def export_trajectories(
     from dimo_ns.space.trajectory_files import save_trajectories
 
     space = open_space(scene)
-    say(save_trajectories(space, chosen_clips(space, motions), out, overwrite, json))
+    path = save_trajectories(space, chosen_clips(space, motions), out, overwrite, json)
+    say(path, *([path.with_suffix(".json")] if json else []))
 
 
 def export_ply(

@@ -118,7 +118,7 @@ def find_view(views: Sequence[View], name: str, where: str) -> View:
 
 def of_path(path: Path) -> CameraPath:
     """Reads a camera path as nerfstudio's viewer saves it: perspective cameras, fov vertical. Raises DimoError."""
-    if not path.is_file():
+    if not path.exists():
         raise DimoError(f"There is no camera path at {path}; expected a file that nerfstudio's viewer saved.")
     fields = read_json(path)
     if fields.text("camera_type", "perspective") != "perspective":

@@ -183,6 +183,12 @@ class Fields:
             raise self.error("name", "the name of a folder in the dataset, without '/' or '..'")
         return value
 
+    def object(self, key: str) -> "Fields":
+        value = self.values.get(key)
+        if not isinstance(value, dict):
+            raise self.error(key, "an object with named fields")
+        return Fields(value, f"{self.where}, {key}")
+
     def entries(self, key: str) -> list["Fields"]:
         value = self.values.get(key)
         if not isinstance(value, list) or not value or not all(isinstance(v, dict) for v in value):

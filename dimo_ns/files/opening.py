@@ -18,7 +18,7 @@ def regular(path: Path, at_most: int) -> Path:
         return path
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
-        raise DimoError(f"{path} is {kind}; expected a file.")
+        raise DimoError(f"{path} is {kind}; expected a regular file.")
     if found.st_size > at_most:
         raise too_large(path, at_most)
     return path

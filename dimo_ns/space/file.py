@@ -21,7 +21,7 @@ from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.errors import DimoError
 from dimo_ns.files.durable import write_files
-from dimo_ns.files.fields import read_json
+from dimo_ns.files.fields import Fields, read_json
 from dimo_ns.files.opening import MAX_TENSOR_BYTES, regular
 from dimo_ns.files.output import refusals
 from dimo_ns.rasterize.skinning import fused_skin
@@ -65,11 +65,19 @@ def load_scene(path: Path) -> tuple[Scene, dict[str, Any]]:
     `pose` of what is loaded equals that of what was saved, bit for bit. Raises DimoError for files that are missing, of
     another format or version, changed since they were written, or that hold anything else than a scene.
     """
-    path = path / FILE if path.is_dir() else path
-    info = read_info(path.with_suffix(".json"))
+    given, path = path, path / FILE if path.is_dir() else path
+    described = path.with_suffix(".json")
+    if not described.exists():
+        missing = f"{described.name} is missing" if given.exists() else "nothing is there"
+        raise DimoError(
+            f"There is no scene at {given}: {missing}; expected {FILE} with scene.json beside it, as "
+            "'dimo export scene RUN' writes them."
+        )
+    info = read_info(described)
+    said, motions, sha256 = described_sizes(info), info.entries("motions"), info.text("sha256", "")
     try:
         content = regular(path, MAX_TENSOR_BYTES).read_bytes()
-        if hashlib.sha256(content).hexdigest() != info.get("sha256"):
+        if hashlib.sha256(content).hexdigest() != sha256:
             raise DimoError(
                 f"The scene {path} is not the one that its .json describes, or is damaged; export it again."
             )
@@ -80,29 +88,26 @@ def load_scene(path: Path) -> tuple[Scene, dict[str, Any]]:
         raise DimoError(f"The scene {path} is not a safetensors file ({error}); export it again.") from error
     try:
         scene = build(tensors)
-        agrees = all(info.get(name) == value for name, value in sizes(tensors).items())
+        agrees = said == sizes(tensors)
     except (KeyError, RuntimeError, ValueError, IndexError) as error:
         raise DimoError(f"The tensors in {path} are not those of a scene ({error}); export it again.") from error
     check_finite(tensors, f"The scene {path}")
-    motions = info.get("motions")
-    if not agrees or not isinstance(motions, list) or len(motions) != len(scene.latents.mu):
-        raise DimoError(f"The sizes in {path.with_suffix('.json')} are not those of the tensors; export it again.")
-    return scene, info
+    if not agrees or len(motions) != len(scene.latents.mu):
+        raise DimoError(f"The sizes in {described} are not those of the tensors; export it again.")
+    return scene, info.values
 
 
-def read_info(path: Path) -> dict[str, Any]:
+def read_info(path: Path) -> Fields:
     """scene.json, once it is sure to be one that this version can read."""
-    if not path.is_file():
-        raise DimoError(
-            f"There is no scene at {path.with_suffix('.safetensors')}: expected it with {path.name} beside it, as "
-            "'dimo export scene RUN' writes them."
-        )
-    info = read_json(path).values
-    if info.get("format") != FORMAT:
+    info = read_json(path)
+    if info.values.get("format") != FORMAT:
         raise DimoError(f'The file {path} does not describe a scene of dimo; expected "format": "{FORMAT}".')
-    if info.get("version") != VERSION:
+    version = info.values.get("version")
+    if type(version) is not int:
+        raise info.error("version", "a whole number")
+    if version != VERSION:
         raise DimoError(
-            f"The scene {path} has format version {info.get('version')!r}, and this program reads {VERSION}; "
+            f"The scene {path} has format version {version}, and this program reads {VERSION}; "
             "export it again, or use the version of dimo that wrote it."
         )
     return info
@@ -122,6 +127,19 @@ def sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         "latent_dim": tensors["latents.mu"].shape[1],
         "keypoints": len(tensors["keypoints"]),
         "gaussians": len(tensors["gaussians.means"]),
+    }
+
+
+def described_sizes(info: Fields) -> dict[str, Any]:
+    """The `sizes` that scene.json says the tensors have. Raises DimoError for a value of another type."""
+    decoder = info.object("decoder")
+    of_decoder = [name for name in ("rank", "width") if name in decoder.values]
+    return {
+        "decoder": {
+            "kind": decoder.choice("kind", ("mlp", "low_rank")),
+            **{name: decoder.integer(name, 1, MAX_WIDTH) for name in of_decoder},
+        },
+        **{name: info.integer(name, 1, MAX_TENSOR_BYTES) for name in ("latent_dim", "keypoints", "gaussians")},
     }
 
 

@@ -52,7 +52,7 @@ class SceneInfo:
             raise fields.error("fps", "a positive number")
         motions = tuple(read_motion(entry, frames, fps) for entry in fields.entries("motions"))
         check_unique([motion.name for motion in motions], f"{where} names two motions")
-        cameras = fields.entries("cameras") if values.get("cameras") else []
+        cameras = [] if values.get("cameras") in (None, []) else fields.entries("cameras")
 
         def known(key: str, take: Callable[[str], Any]) -> Any:
             return None if values.get(key) is None else take(key)
@@ -64,9 +64,7 @@ class SceneInfo:
             return known(key, lambda key: fields.integer(key, -MAX_COUNT, MAX_COUNT))
 
         def table(key: str) -> dict[str, Any] | None:
-            if isinstance(values.get(key), dict | None):
-                return values.get(key)
-            raise fields.error(key, "an object with named fields")
+            return known(key, lambda key: fields.object(key).values)
 
         return SceneInfo(
             motions,

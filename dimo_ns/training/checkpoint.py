@@ -58,11 +58,11 @@ def save(directory: Path, state: Mapping[str, Any], keep_only_latest: bool) -> P
     return path
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read one checkpoint onto the CPU. Raises DimoError when it is absent, broken, or not one of ours."""
-    if not path.is_file():
+def load(path: Path, mend: str = "use another one") -> dict[str, Any]:
+    """Read one checkpoint onto the CPU. Raises DimoError when it is absent, broken, or not one of ours; `mend` is then
+    said to be what may be done."""
+    if not regular(path, MAX_BYTES).exists():
         raise DimoError(f"There is no checkpoint {path}; give the path of a file named step-NNNNNNNNN.ckpt.")
-    regular(path, MAX_BYTES)
     try:
         with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums that it wrote
             damaged = archive.testzip()
@@ -70,13 +70,13 @@ def load(path: Path) -> dict[str, Any]:
             raise zipfile.BadZipFile(damaged)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail anywhere in the reader
-        raise DimoError(f"The checkpoint {path} cannot be read; it is damaged: use another one.") from error
+        raise DimoError(f"The checkpoint {path} cannot be read, it is damaged; {mend}.") from error
     if not isinstance(state, dict) or "manifest" not in state:
-        raise DimoError(f"The checkpoint {path} was not written by dimo; give one from a dimo training run.")
+        raise DimoError(f"The checkpoint {path} was not written by dimo training; {mend}.")
     try:
         check_state(state)
     except Exception as error:  # so can what is in it
-        raise DimoError(f"The checkpoint {path} is damaged ({first_line(error)}); use another one.") from error
+        raise DimoError(f"The checkpoint {path} is damaged ({first_line(error)}); {mend}.") from error
     return state
 
 
@@ -111,14 +111,18 @@ def load_newest(directory: Path) -> tuple[Path, dict[str, Any]]:
 
     Raises DimoError when there is none.
     """
-    for path in steps(directory).values():
+    found = list(steps(directory).values())
+    if not found:
+        raise DimoError(
+            f"There is no checkpoint in {directory}; give the nerfstudio_models folder of a dimo training run."
+        )
+    *newer, oldest = found
+    for path in newer:
         try:
-            return path, load(path)
+            return path, load(path, "the one before it is tried")
         except DimoError as error:
-            CONSOLE.print(f"{error} Trying the one before it.", markup=False, soft_wrap=True)
-    raise DimoError(
-        f"There is no readable checkpoint in {directory}; give the nerfstudio_models folder of a dimo training run."
-    )
+            CONSOLE.print(error, markup=False, soft_wrap=True)
+    return oldest, load(oldest, "there is none before it: bring one back from a copy, or train anew")
 
 
 def check_manifest(path: Path, saved: Mapping[str, Any], current: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ def evaluate_model(model: DimoModel, manager: DimoDataManager, output_path: Path
     def pose(motion: str, frame: int) -> Gaussians:
         return posed(model, names.index(motion), frame)
 
-    with Progress(console=CONSOLE, transient=True) as bar:
+    with Progress(console=CONSOLE, transient=True, disable=not CONSOLE.is_interactive) as bar:
         task = bar.add_task("Evaluating", total=2 * len(names))
 
         def seen_in_training(shot: Shot) -> None:

@@ -50,6 +50,26 @@ def test_each_export_takes_motions_and_blends(scene: Path, tmp_path: Path):
     assert len(list((tmp_path / "frames").iterdir())) == FRAMES
 
 
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        ("render SCENE -o OUT.mp4 --size 32 32", ["OUT.mp4"]),
+        ("export ply SCENE -o OUT", ["OUT"]),
+        ("export glb SCENE -o OUT.glb", ["OUT.glb"]),
+        ("export trajectories SCENE -o OUT.npz", ["OUT.npz"]),
+        ("export trajectories SCENE -o OUT.npz --json", ["OUT.npz", "OUT.json"]),
+    ],
+)
+def test_stdout_names_what_was_written_and_nothing_else(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, written: list[str]
+):
+    """A line for each, for a program that reads them: bars are for terminals."""
+    out = str(tmp_path / "out")
+    dimo(*words.replace("SCENE", str(scene)).replace("OUT", out).split(), "--motions", "sit")
+    assert capsys.readouterr().out.splitlines() == [name.replace("OUT", out) for name in written]
+    assert {path.name for path in tmp_path.iterdir()} == {name.replace("OUT", "out") for name in written}
+
+
 MISTAKES = {
     "no such motion": (["export", "ply", "SCENE", "-o", "OUT", "--motions", "wlak"], "did you mean 'walk'"),
     "no scene": (["export", "glb", "OUT/absent", "-o", "OUT/a.glb"], "There is no scene"),

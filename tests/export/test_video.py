@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import resource
 import sys
 from pathlib import Path
@@ -321,6 +322,12 @@ def test_broken_camera_paths_are_refused(tmp_path: Path, name: str):
         path.write_text(text)
     with pytest.raises(DimoError, match=complaint):
         of_path(path)
+
+
+def test_a_pipe_is_no_camera_path(tmp_path: Path):
+    os.mkfifo(tmp_path / "path.json")
+    with pytest.raises(DimoError, match="is a pipe"):
+        of_path(tmp_path / "path.json")
 
 
 def test_what_cannot_be_a_video_is_refused(space: MotionSpace, data: Path, tmp_path: Path):

@@ -101,7 +101,7 @@ def test_a_misfit_is_named_with_its_place_and_what_was_expected(tmp_path: Path, 
 def test_a_file_is_missing_a_folder_or_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(DimoError, match=r"absent\.yaml is missing"):
         read_yaml(tmp_path / "absent.yaml")
-    with pytest.raises(DimoError, match="is a folder; expected a file"):
+    with pytest.raises(DimoError, match="is a folder; expected a regular file"):
         read_yaml(tmp_path)
     monkeypatch.setattr(fields, "MAX_YAML_BYTES", 100)
     with pytest.raises(DimoError, match="larger than 100 bytes"):

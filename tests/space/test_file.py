@@ -1,6 +1,7 @@
 """A scene that is written and read again poses bit for bit the same; nothing else than what was written is believed."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -132,6 +133,8 @@ FORGERIES = {
     "other version": (lambda t, i: i.update(version=2), "format version 2"),
     "other format": (lambda t, i: i.update(format="gltf"), "does not describe a scene"),
     "sizes of the json": (lambda t, i: i.update(gaussians=5), "sizes in"),
+    "rank of the json": (lambda t, i: i["decoder"].update(rank=5), "sizes in"),
+    "no rank in the json": (lambda t, i: i["decoder"].pop("rank"), "sizes in"),
     "a motion less": (lambda t, i: i["motions"].pop(), "sizes in"),
     "not a number": (lambda t, i: t["keypoints"].view(-1)[:1].fill_(torch.nan), "not finite in 'keypoints'"),
     "infinite scale": (lambda t, i: t["gaussians.log_scales"].fill_(torch.inf), "not finite"),
@@ -145,6 +148,33 @@ FORGERIES = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("version", True, "'version' is true; expected a whole number"),
+        ("version", "1", "'version' is \"1\"; expected a whole number"),
+        ("version", None, "'version' is null; expected a whole number"),
+        ("sha256", 5, "'sha256' is 5; expected a text"),
+        ("motions", {"walk": 1}, "'motions' is {\"walk\": 1}; expected a list of objects"),
+        ("motions", ["walk", "run", "sit"], "expected a list of objects"),
+        ("keypoints", "16", "'keypoints' is \"16\"; expected a whole number from 1 to"),
+        ("gaussians", 200.0, "'gaussians' is 200.0; expected a whole number from 1 to"),
+        ("latent_dim", True, "'latent_dim' is true; expected a whole number from 1 to"),
+        ("decoder", "low_rank", "'decoder' is \"low_rank\"; expected an object with named fields"),
+        ("decoder", {"kind": 1}, "decoder: 'kind' is 1; expected 'mlp' or 'low_rank'"),
+        ("decoder", {"kind": "low_rank", "rank": [6], "width": 24}, "decoder: 'rank' is [6]; expected a whole number"),
+    ],
+)
+def test_a_value_of_another_type_is_named(key: str, value: object, words: str, tmp_path: Path):
+    save_scene(some_scene(), INFO, tmp_path / FILE)
+    described = tmp_path / "scene.json"
+    described.write_text(json.dumps(json.loads(described.read_text()) | {key: value}))
+    with pytest.raises(DimoError) as refused:
+        load_scene(tmp_path)
+    assert str(refused.value).startswith(str(described))
+    assert words in str(refused.value)
+
+
 @pytest.mark.parametrize("name", FORGERIES)
 def test_forged_scenes_are_refused(name: str, tmp_path: Path):
     change, complaint = FORGERIES[name]
@@ -154,9 +184,33 @@ def test_forged_scenes_are_refused(name: str, tmp_path: Path):
         load_scene(tmp_path)
 
 
-def test_damaged_and_missing_files_are_refused(tmp_path: Path):
-    with pytest.raises(DimoError, match="There is no scene"):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("absent", "absent: nothing is there"),
+        ("absent.safetensors", "absent.safetensors: nothing is there"),
+        ("folder", "folder: scene.json is missing"),
+        ("picture.png", "picture.png: picture.json is missing"),
+    ],
+)
+def test_what_is_no_scene_is_called_as_the_user_calls_it(name: str, words: str, tmp_path: Path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "picture.png").touch()
+    with pytest.raises(DimoError) as refused:
+        load_scene(tmp_path / name)
+    assert str(refused.value).startswith(f"There is no scene at {tmp_path}/{words}; expected {FILE} with scene.json")
+
+
+@pytest.mark.parametrize("name", [FILE, "scene.json"])
+def test_a_pipe_is_no_file_of_a_scene(name: str, tmp_path: Path):
+    save_scene(some_scene(), INFO, tmp_path / FILE)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DimoError, match=f"{name} is a pipe, a socket or a device; expected a regular file"):
         load_scene(tmp_path)
+
+
+def test_damaged_and_missing_files_are_refused(tmp_path: Path):
     path = save_scene(some_scene(), INFO, tmp_path / FILE)
     content = bytearray(path.read_bytes())
     content[-1] ^= 1

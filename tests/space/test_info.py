@@ -3,8 +3,10 @@
 import json
 
 import numpy as np
+import pytest
 
 from dimo_ns.data.dataset import Motion, orbit_view
+from dimo_ns.errors import DimoError
 from dimo_ns.space.info import SceneInfo
 
 FULL = SceneInfo(
@@ -49,6 +51,12 @@ def test_what_is_not_said_is_not_written():
     assert (info.object, info.step, info.views, info.versions) == (None, None, (), None)
     assert list(info.to_json()) == ["motions", "frames", "fps"]
     assert info.motions[0].times_s == (0.0, 0.125, 0.25)  # eight a second, where nothing else is said
+
+
+@pytest.mark.parametrize("key", ["cameras", "versions", "metrics", "step", "fps", "background", "object"])
+def test_false_is_nothing_that_a_scene_can_have(key: str):
+    with pytest.raises(DimoError, match=f"'{key}' is false; expected"):
+        SceneInfo.read(FULL.to_json() | {key: False}, "scene.json")
 
 
 def test_what_describes_the_file_is_not_taken_for_something_unknown():

@@ -1,5 +1,6 @@
 """Checkpoints survive kills, full disks and damaged files, and hold nothing but tensors and plain values."""
 
+import os
 import random
 import subprocess
 import sys
@@ -108,13 +109,32 @@ def test_a_damaged_newest_checkpoint_is_skipped_and_said(tmp_path, capsys, damag
     assert str(newest) in capsys.readouterr().out.replace("\n", "")
 
 
-def test_no_readable_checkpoint_at_all_is_one_clear_error(tmp_path):
-    with pytest.raises(DimoError, match="no readable checkpoint"):
+@pytest.mark.parametrize("state", [{"manifest": MANIFEST}, {"step": 1}, None])
+def test_one_before_a_damaged_checkpoint_is_promised_where_there_is_one_alone(tmp_path, capsys, state):
+    for step in (1, 2):
+        torch.save(state, tmp_path / f"step-00000000{step}.ckpt")
+    (tmp_path / "step-000000003.ckpt").touch()
+    with pytest.raises(DimoError, match=r"step-000000001\.ckpt .*; there is none before it: .* or train anew\.$"):
+        checkpoint.load_newest(tmp_path)
+    third, second = capsys.readouterr().out.splitlines()
+    assert third.endswith("step-000000003.ckpt cannot be read, it is damaged; the one before it is tried.")
+    assert "step-000000002.ckpt" in second
+    assert second.endswith("; the one before it is tried.")
+
+
+def test_no_checkpoint_at_all_is_one_clear_error(tmp_path):
+    with pytest.raises(DimoError, match="There is no checkpoint in"):
         checkpoint.load_newest(tmp_path / "absent")
     with pytest.raises(DimoError, match="There is no checkpoint"):
         checkpoint.load(tmp_path / "step-000000001.ckpt")
     torch.save({"step": 1}, tmp_path / "step-000000001.ckpt")
     with pytest.raises(DimoError, match="not written by dimo"):
+        checkpoint.load(tmp_path / "step-000000001.ckpt")
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    os.mkfifo(tmp_path / "step-000000001.ckpt")
+    with pytest.raises(DimoError, match="is a pipe"):
         checkpoint.load(tmp_path / "step-000000001.ckpt")
 
 

@@ -47,7 +47,7 @@ def test_a_model_is_perfect_on_its_own_renders(tmp_path: Path):
         assert picture.size == (3 * SIZE, SIZE)
 
 
-def test_stills_by_hand(tmp_path: Path):
+def test_stills_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Greys in half of the image: walk 51, 102; jump 102, 153. A step of 51/255 = .2 is a mean square of .2^2 / 2, that
     is 16.99 dB; one of .4 is 10.97 dB. Jump's first frame is not walk's first, which `first_motion` holds."""
     greys = {("walk", 0): 51, ("walk", 1): 102, ("jump", 0): 102, ("jump", 1): 153}
@@ -58,7 +58,9 @@ def test_stills_by_hand(tmp_path: Path):
     model, manager = open_set(dataset)
     with torch.no_grad():
         model.scene.decoder.basis.zero_()  # nothing moves
+    capsys.readouterr()
     figures = evaluate_model(model, manager)
+    assert capsys.readouterr().out == ""  # no bar, and no line in its place, where nobody sees it
     one, two = -10 * math.log10(0.2**2 / 2), -10 * math.log10(0.4**2 / 2)
     still = figures["still"]
     assert still["first_frame"]["psnr"] == pytest.approx(one, abs=1e-4)
