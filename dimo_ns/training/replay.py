@@ -46,13 +46,10 @@ class Replay:
         return self._calls[shapes](*inputs)
 
     def _forget(self) -> None:
-        """Frees the memory of what was recorded. Graphs are parts of cycles; what is there at the first time stays, so
-        that there is little to look at."""
+        """Frees the memory of what was recorded: graphs are parts of cycles."""
         if self._calls:
             self._calls.clear()
             if torch.cuda.is_available():
-                if not gc.get_freeze_count():
-                    gc.freeze()
                 gc.collect()
 
 

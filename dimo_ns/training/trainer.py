@@ -5,6 +5,7 @@ What it asks of the pipeline beyond nerfstudio's own interface is `ResumablePipe
 
 import contextlib
 import functools
+import gc
 import os
 import signal
 import sys
@@ -167,6 +168,9 @@ class DimoTrainer(Trainer):
         """Train to `max_num_iterations`. Exits with 128 + n on signal n, after the step and a checkpoint."""
         with exit_on_error(), alone(self.base_dir), self._stop:
             self._init_viewer_state()
+            if torch.device(self.device).type == "cuda":
+                gc.collect()
+                gc.freeze()  # what is there stays: when recorded steps are freed, it is not looked at again
             if self._rng_state is not None:
                 checkpoint.set_rng_state(self._rng_state)
             self.step = self._start_step - 1
