@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import tyro
 
+from dimo_ns.errors import on_one_line
+
 if TYPE_CHECKING:
     from dimo_ns.data.dataset import Dataset
 
@@ -41,7 +43,7 @@ def say(*items: object) -> None:
 
 def warn(text: str) -> None:
     """Prints a warning, on stderr."""
-    print(f"dimo: warning: {text}", file=sys.stderr)
+    print(f"dimo: warning: {on_one_line(text)}", file=sys.stderr)
 
 
 def say_dataset(dataset: "Dataset") -> None:
