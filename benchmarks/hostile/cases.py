@@ -133,7 +133,7 @@ def changing(name: str, change: Change) -> Change:
     def prepare(folder: Path) -> None:
         path = folder / "in" / name
         change(path)
-        if path.name == "scene.safetensors" and path.is_file():
+        if path.name == "scene.safetensors" and path.is_file() and not path.is_symlink():
             sign(path)
 
     return prepare
@@ -163,8 +163,8 @@ CHOICES = (
 PLACES = (
     "", "/", ".", "/dev/null", "/dev/zero", "/dev/null/x", "/proc/self/mem", "nothing", "x" * 5000, "a\nb", "~nobody/x",
     "<b>[red]{x}", "\udcff", "@scene", "@data", "@videos", "@authors_data", "@run", "@checkpoint", "@picture.png",
-    "@prompts.yaml", "@spoken", "@path.json", "@protocol.yaml", "@paraphrases.yaml", "@preset.yaml", "@scene/scene.safetensors",
-    "@scene/scene.json", "@scene/latents.safetensors", "@run/config.yml", "@data/motions.json", "@data/tracks.npz",
+    "@prompts.yaml", "@spoken", "@path.json", "@protocol.yaml", "@paraphrases.yaml", "@preset.yaml",
+    "@scene/scene.safetensors", "@scene/scene.json", "@scene/latents.safetensors", "@run/config.yml", "@data/motions.json", "@data/tracks.npz",
     "@videos/walk/view_00.mp4", "@checkpoint/mu.pth",
 )  # fmt: skip
 
