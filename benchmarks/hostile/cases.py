@@ -164,7 +164,8 @@ PLACES = (
     "", "/", ".", "/dev/null", "/dev/zero", "/dev/null/x", "/proc/self/mem", "nothing", "x" * 5000, "a\nb", "~nobody/x",
     "<b>[red]{x}", "\udcff", "@scene", "@data", "@videos", "@authors_data", "@run", "@checkpoint", "@picture.png",
     "@prompts.yaml", "@spoken", "@path.json", "@protocol.yaml", "@paraphrases.yaml", "@preset.yaml",
-    "@scene/scene.safetensors", "@scene/scene.json", "@scene/latents.safetensors", "@run/config.yml", "@data/motions.json", "@data/tracks.npz",
+    "@scene/scene.safetensors", "@scene/scene.json",
+    "@scene/latents.safetensors", "@run/config.yml", "@data/motions.json", "@data/tracks.npz",
     "@videos/walk/view_00.mp4", "@checkpoint/mu.pth",
 )  # fmt: skip
 

@@ -21,6 +21,8 @@ SECONDS, BYTES = 60, 2 * 10**9
 BOX = re.compile(r"^╭─.*?─╮$.*?^╰─+╯$\n?", re.DOTALL | re.MULTILINE)
 """What tyro prints about arguments that it cannot take."""
 WARNING = "dimo: warning: "
+Listing = dict[str, tuple[int, object]]
+"""Paths, each with its mode and its content."""
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,9 @@ def of_words(code: int, err: str) -> list[str]:
     return [f"{wild!r} on stderr"] if wild else []
 
 
-def listing(folder: Path) -> dict[str, tuple[int, object]]:
+def listing(folder: Path) -> Listing:
     """Every path below a folder but what was said: its mode, and its content or where it leads."""
-    found: dict[str, tuple[int, object]] = {}
+    found: Listing = {}
     for home, folders, names in os.walk(folder):
         for name in (*folders, *names):
             path = Path(home) / name
@@ -142,7 +144,7 @@ def listing(folder: Path) -> dict[str, tuple[int, object]]:
     return {name: entry for name, entry in found.items() if Path(name).parts[0] != "said"}
 
 
-def of_files(case: Case, code: int, before: dict[str, object], after: dict[str, object]) -> list[str]:
+def of_files(case: Case, code: int, before: Listing, after: Listing) -> list[str]:
     """What a command changed that it should not have: anything but its output; after a refusal, anything."""
     changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     overwrite = "overwrite" in case.words

@@ -5,6 +5,8 @@ import copy
 import dataclasses
 import io
 import json
+import shutil
+import tempfile
 from pathlib import Path
 from unittest import mock
 
@@ -104,9 +106,9 @@ def videos(folder: Path) -> None:
 def run(folder: Path) -> None:
     """A training run of a few steps on the dataset."""
     quiet = contextlib.redirect_stdout(io.StringIO())
-    with quiet, mock.patch.object(brief_runs, "LENGTH", "0.0001"):
-        made = brief_runs.train(folder / "data", folder / "runs")
-    made.rename(folder / "run")
+    scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # events are still being written
+    with quiet, scratch as home, mock.patch.object(brief_runs, "LENGTH", "0.0001"):
+        shutil.copytree(brief_runs.train(folder / "data", Path(home)), folder / "run")
     (checkpoint,) = (folder / "run").glob("*/*.ckpt")
     checkpoint.rename(folder / "run" / CHECKPOINT)
 

@@ -300,16 +300,20 @@ def of_npy(path: Path) -> Iterator[Named]:
 
 def of_torch(path: Path) -> Iterator[Named]:
     """Of a checkpoint that torch wrote."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    weights = state.get("pipeline", state) if isinstance(state, dict) else {}
-    whole = {"pipeline": weights} if isinstance(state, dict) and "pipeline" in state else {}
+    state: Any = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(state, torch.Tensor):
         for what, wrong in wrong_tensors(state.detach()):
             yield what, partial(torch.save, wrong)
-    for what, wrong in changed_tensors(weights):
-        yield f"weights {what}", partial(torch.save, state | {"pipeline": wrong} if whole else wrong)
-    for what, tree in changed_trees({key: value for key, value in state.items() if key != "pipeline"} if whole else {}):
-        yield what, lambda place, tree=tree: torch.save(with_weights(tree(), whole), place)
+    elif "pipeline" in state:
+        rest, weights = dict(state), {"pipeline": state["pipeline"]}
+        del rest["pipeline"]
+        for what, wrong in changed_tensors(weights["pipeline"]):
+            yield f"weights {what}", partial(torch.save, rest | {"pipeline": wrong})
+        for what, tree in changed_trees(rest):
+            yield what, lambda place, tree=tree: torch.save(with_weights(tree(), weights), place)
+    else:
+        for what, wrong in changed_tensors(state):
+            yield what, partial(torch.save, wrong)
     yield "code", lambda place: torch.save({"manifest": Code()}, place)
     yield "only code", lambda place: torch.save(Code(), place)
     yield "pickle", writes(pickle.dumps(Code()))
