@@ -17,7 +17,7 @@ from benchmarks.hostile.material import CHECKPOINT
 from benchmarks.hostile.trees import NAMES, Change, Named
 from dimo_ns.space.file import sizes
 
-EACH = 6
+EACH = 5
 """Cases of a command with one of its files changed, for every way to change it."""
 FEW = 2
 """Cases of a command with one of its arguments changed."""
@@ -90,7 +90,8 @@ def targets() -> Iterator[tuple[str, str, Format, dict[str, Words]]]:
     yield "file", "spoken/text.safetensors", trees.of_safetensors, given(["text ask"])
     yield "file", "path.json", trees.of_json, given(["render"], camera_path="@path.json")
     yield "file", "protocol.yaml", trees.of_yaml, given(["evaluate"])
-    yield "file", "paraphrases.yaml", trees.of_yaml, given(["text fit", "evaluate"])
+    said = given(["text fit"]) | given(["evaluate"], paraphrases="@paraphrases.yaml")
+    yield "file", "paraphrases.yaml", trees.of_yaml, said
     yield "file", "prompts.yaml", trees.of_yaml, given(["generate run"])
     presets = given(("generate run", "generate doctor", "data from-videos"), preset="@preset.yaml")
     yield "file", "preset.yaml", trees.of_yaml, presets

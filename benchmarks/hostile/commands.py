@@ -76,7 +76,7 @@ COMMANDS = {
         Command(
             "evaluate",
             evaluate,
-            SEEN | {"data": "@data", "out": "@out", "protocol": "@protocol.yaml", "paraphrases": "@paraphrases.yaml"},
+            SEEN | {"data": "@data", "out": "@out", "protocol": "@protocol.yaml"},
         ),
         Command("demo", runs.demo, {"out": "@out"}),
         Command("report", runs.report, {"run": "@run"}, "in/run/report*"),

@@ -20,7 +20,7 @@ from dimo_ns.cli import main
 SECONDS, BYTES = 60, 2 * 10**9
 BOX = re.compile(r"^╭─.*?─╮$.*?^╰─+╯$\n?", re.DOTALL | re.MULTILINE)
 """What tyro prints about arguments that it cannot take."""
-WARNING = "dimo: warning: "
+REMARKS = ("dimo: warning: ", "LPIPS is left out: ")
 Listing = dict[str, tuple[int, object]]
 """Paths, each with its mode and its content."""
 
@@ -113,7 +113,7 @@ def rss(process: int) -> int:
 
 def of_words(code: int, err: str) -> list[str]:
     """What is wrong with an exit code and what was said on stderr."""
-    rest = [line for line in BOX.sub("", err).splitlines() if not line.startswith(WARNING)]
+    rest = [line for line in BOX.sub("", err).splitlines() if not line.startswith(REMARKS)]
     if code not in (0, 2):
         return [f"exit code {code}: {rest[-1] if rest else 'not a word'}"]
     if "Traceback" in err:

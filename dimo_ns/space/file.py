@@ -154,7 +154,7 @@ def build(tensors: Mapping[str, Tensor]) -> Scene:
 
 
 def check_numbers(scene: Scene, what: str) -> None:
-    """Raises DimoError for numbers that are not finite, and for places, sizes and colours that are beyond all bounds."""
+    """Raises DimoError for numbers that are not finite, and for places, sizes and colours beyond all bounds."""
     for name, value in scene.state_dict().items():
         if not torch.isfinite(value).all():
             raise DimoError(f"{what} has numbers that are not finite in '{name}'; train or export it again.")
