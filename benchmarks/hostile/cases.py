@@ -216,25 +216,29 @@ def outputs(suffix: str) -> dict[str, tuple[str, Change]]:
     def linked(target: str) -> Change:
         return lambda path: path.symlink_to(path.parent / "elsewhere" / target)
 
+    def led(path: Path) -> None:
+        full(path.with_name("out_there"))
+        path.symlink_to("out_there")
+
     def nothing(path: Path) -> None:
         pass
 
-    return {
+    folder = {} if suffix else {"an empty folder": (here, lambda path: path.mkdir())}
+    return folder | {
         "a file": (here, lambda path: path.write_text("x")),
-        "an empty folder": (here, lambda path: path.mkdir()),
         "a full folder": (here, full),
         "a pipe": (here, os.mkfifo),
         "a link to itself": (here, lambda path: path.symlink_to(path)),
         "a link to nothing": (here, linked("nothing")),
         "a link to a file": (here, linked("precious")),
-        "a link to a folder": (here, linked("")),
+        "a link to a folder": (here, led),
         "below a file": (f"{here}/x{suffix}", lambda path: path.write_text("x")),
         "below a device": (f"/dev/null/x{suffix}", nothing),
         "a device": ("/dev/full", nothing),
         "in /proc": (f"/proc/dimo{suffix}", nothing),
         "the root": ("/", nothing),
         "nothing": ("", nothing),
-        "here": (".", nothing),
+        "a dot": ("." if suffix else "@out/.", nothing),
         "a long name": (f"@out/{'x' * 300}{suffix}", nothing),
         "a long path": (f"@out/{'x/' * 3000}{suffix}", nothing),
         "two lines": (f"@out/a\nb{suffix}", nothing),

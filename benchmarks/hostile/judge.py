@@ -148,12 +148,13 @@ def of_files(case: Case, code: int, before: Listing, after: Listing) -> list[str
     """What a command changed that it should not have: anything but its output; after a refusal, anything."""
     changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     overwrite = "overwrite" in case.words
+    output = ("out", "cwd") if "" in case.words.values() else ("out",)
     strange = [
         name
         for name in changed
         if code != 0
         or not (
-            (Path(name).parts[0].startswith("out") and (overwrite or name not in before))
+            (name.startswith(output) and (overwrite or name not in before))
             or (case.command.beside and Path(name).match(case.command.beside))
             or (case.command.beside.endswith("*") and name.startswith(case.command.beside[:-1]))
         )
