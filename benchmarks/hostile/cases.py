@@ -162,8 +162,9 @@ CHOICES = (
     "a:b:c", "/dev/zero:0", "/proc/self/mem:0", "walk:0.5," * 500, "walk:1e38,jump:1e38", "walk:-1e30,jump:1",
 )  # fmt: skip
 PLACES = (
-    "", "/", ".", "/dev/null", "/dev/zero", "/dev/null/x", "/proc/self/mem", "nothing", "x" * 5000, "a\nb", "~nobody/x",
-    "<b>[red]{x}", "\udcff", "@scene", "@data", "@videos", "@authors_data", "@run", "@checkpoint", "@picture.png",
+    "", "/", ".", "/dev/null", "/dev/zero", "/dev/null/x", "/proc/self/mem", "nothing", "x" * 5000, "a\nb",
+    "~nosuchuser/x", "<b>[red]{x}", "\udcff", "@scene", "@data", "@videos", "@authors_data", "@run", "@checkpoint",
+    "@picture.png",
     "@prompts.yaml", "@spoken", "@path.json", "@protocol.yaml", "@paraphrases.yaml", "@preset.yaml",
     "@scene/scene.safetensors", "@scene/scene.json",
     "@scene/latents.safetensors", "@run/config.yml", "@data/motions.json", "@data/tracks.npz",
