@@ -84,7 +84,7 @@ def of_image(path: Path) -> Iterator[Named]:
             lambda place, mode=mode: (
                 picture.convert("L" if ";" in mode else mode)
                 .convert(mode)
-                .save(place, "TIFF" if mode == "F" else "PNG")
+                .save(place, "TIFF" if mode in "IF" else "PNG")
             ),
         )
     for kind in ("JPEG", "WEBP", "GIF", "BMP", "ICO", "PPM"):

@@ -38,7 +38,7 @@ def endless(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def test_paths_that_lead_nowhere_are_refused(tmp_path: Path):
     (tmp_path / "circle").symlink_to("circle")
-    with pytest.raises(DimoError, match="circle leads in a circle"):
+    with pytest.raises(DimoError, match="leads in a circle"):
         resolved(tmp_path / "circle" / "x")
     for path in (expanded, resolved):
         with pytest.raises(DimoError, match="no home of the user that ~nosuchuser/x begins with"):
