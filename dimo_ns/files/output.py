@@ -29,6 +29,8 @@ def check_free(folder: Path, names: Sequence[str] | None = None, overwrite: bool
     try:
         if folder.exists() and not folder.is_dir():
             raise DimoError(f"There is a file at {folder}, where a folder was to be made; choose another place.")
+        if "" in (names or ()):
+            raise DimoError(f"The folder {folder} is given where a file is to be written; add the name of a file.")
         if names is None and not overwrite and folder.is_dir() and any(folder.iterdir()):
             raise DimoError(f"The folder {folder} is not empty; {mend}.")
         for path in (folder / name for name in names or ()):

@@ -57,6 +57,11 @@ def test_folders_that_were_made_for_what_fails_are_gone_again(tmp_path: Path):
     assert [path.name for path in tmp_path.rglob("*")] == ["there"]
 
 
+def test_a_file_without_a_name_is_refused(tmp_path: Path):
+    with pytest.raises(DimoError, match="add the name of a file"):
+        check_free(tmp_path, [Path().name], overwrite=True)
+
+
 def test_a_link_to_nothing_is_not_replaced_unasked(tmp_path: Path):
     (tmp_path / "x").symlink_to("nothing")
     with pytest.raises(DimoError, match=r"The file .*x is there already"):
