@@ -1,6 +1,6 @@
 """Bad input to every command of `dimo`: each is to end with a sentence and exit code 2, or to be taken with 0.
 
-    python -m benchmarks.hostile [--limit N] [--seed S]     # some twenty minutes for all
+    python -m benchmarks.hostile [--limit N] [--seed S]     # some ten minutes for all
     python -m benchmarks.hostile --case N                   # one case, with what it said
 
 A case fails if a command ends otherwise, with a traceback or not at all within 60 s, takes 2 GB more than it had, says
@@ -80,12 +80,14 @@ def main() -> None:
             print(f"{outcome.out}{outcome.err}exit code {outcome.code}, {outcome.seconds:.1f} s")
             raise SystemExit(bool(outcome.faults))
         count = min(options.limit or len(every), len(every))
-        failed = judged({i * len(every) // count: every[i * len(every) // count] for i in range(count)}, root, options)
+        failed = judged(
+            {i * len(every) // count: every[i * len(every) // count] for i in range(count)}, root, options.seed
+        )
     gc.unfreeze()
     raise SystemExit(failed > 0)
 
 
-def judged(chosen: dict[int, Case], root: Path, options: argparse.Namespace) -> int:
+def judged(chosen: dict[int, Case], root: Path, seed: int) -> int:
     """Runs these cases, prints those that fail and the table of all; how many failed."""
     counts: dict[tuple[str, str], Counter[str]] = {}
     before = judge.listing(root / "material")
@@ -98,7 +100,7 @@ def judged(chosen: dict[int, Case], root: Path, options: argparse.Namespace) -> 
         row.update(["cases", f"exit {outcome.code}", *(["failures"] if outcome.faults else [])])
         if outcome.faults:
             told(number, case, outcome)
-            print(f"    python -m benchmarks.hostile --seed {options.seed} --case {number}", flush=True)
+            print(f"    python -m benchmarks.hostile --seed {seed} --case {number}", flush=True)
     if judge.listing(root / "material") != before:
         raise SystemExit("The material was changed.")
     columns = ("cases", "exit 2", "exit 0", "failures")

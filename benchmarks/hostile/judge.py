@@ -11,6 +11,7 @@ import tempfile
 import time
 import traceback
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
 
@@ -147,17 +148,12 @@ def listing(folder: Path) -> Listing:
 def of_files(case: Case, code: int, before: Listing, after: Listing) -> list[str]:
     """What a command changed that it should not have: anything but its output; after a refusal, anything."""
     changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    overwrite = "overwrite" in case.words
     output = ("out", "cwd") if "" in case.words.values() else ("out",)
-    strange = [
-        name
-        for name in changed
-        if code != 0
-        or not (
-            (name.startswith(output) and (overwrite or name not in before))
-            or (case.command.beside and Path(name).match(case.command.beside))
-            or (case.command.beside.endswith("*") and name.startswith(case.command.beside[:-1]))
-        )
-    ]
+
+    def may(name: str) -> bool:
+        is_new = "overwrite" in case.words or name not in before
+        return code == 0 and ((name.startswith(output) and is_new) or fnmatch(name, case.command.beside))
+
+    strange = sorted(name for name in changed if not may(name))
     kind = "refused, but" if code else "also"
-    return [f"{kind} changed {', '.join(map(repr, sorted(strange)[:3]))} ({len(strange)})"] if strange else []
+    return [f"{kind} changed {', '.join(map(repr, strange[:3]))} ({len(strange)})"] if strange else []
