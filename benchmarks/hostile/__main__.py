@@ -28,7 +28,7 @@ import dimo_ns
 from benchmarks.hostile import judge, material
 from benchmarks.hostile.cases import Case, cases
 
-HEAVY = ("sentence_transformers", "matplotlib.pyplot", "tests.brief_runs")
+HEAVY = ("sentence_transformers", "matplotlib.pyplot")
 FIT = {
     "latent.SMALL_STEPS": 3, "latent.FULL_STEPS": 3, "latent.CANDIDATES": 6, "align.STEPS": 3, "align.TURNS": 3,
     "align.POSES": 2, "align.STARTS": 1, "adapt.TRACK_STEPS": 3, "adapt.TRACK_STEPS_FEW": 3, "adapt.REFINE_STEPS": 3,

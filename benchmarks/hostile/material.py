@@ -1,14 +1,12 @@
 """Small valid input of every kind that `dimo` reads, made by the project's own writers: what bad input starts as."""
 
-import contextlib
 import copy
 import dataclasses
-import io
 import json
 import shutil
 import tempfile
 from pathlib import Path
-from unittest import mock
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,13 +14,13 @@ from PIL import Image
 
 from dimo_ns.apps.language import fit_projector, load_encoder, save_projector
 from dimo_ns.apps.language.encoder import DEFAULT
+from dimo_ns.config import dimo_laptop
 from dimo_ns.data.dataset import orbit_view
 from dimo_ns.draw.videos import write_video
 from dimo_ns.files.configs import CONFIGS
 from dimo_ns.space.file import FILE
 from dimo_ns.space.latent_files import LATENTS, write_latents
 from dimo_ns.space.motion_space import MotionSpace
-from tests import brief_runs
 from tests.data.tiny_sets import FRAMES, MOTIONS, SIZE, VIEWS, disc, on_white, write_tiny
 from tests.space.authors_checkpoint import write_checkpoint
 from tests.spaces import a_motion, some_space
@@ -105,10 +103,17 @@ def videos(folder: Path) -> None:
 
 def run(folder: Path) -> None:
     """A training run of a few steps on the dataset."""
-    quiet = contextlib.redirect_stdout(io.StringIO())
-    scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)  # events are still being written
-    with quiet, scratch as home, mock.patch.object(brief_runs, "LENGTH", "0.0001"):
-        shutil.copytree(brief_runs.train(folder / "data", Path(home)), folder / "run")
+    config: Any = copy.deepcopy(dimo_laptop.config)
+    config.data = config.pipeline.datamanager.data = folder / "data"
+    config.pipeline.model.length = 0.0001
+    config.experiment_name, config.timestamp, config.vis = "e", "t", "tensorboard"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:  # events are still being written
+        config.output_dir = Path(home)
+        config.save_config()
+        trainer = config.setup(local_rank=0, world_size=1)  # ns-train's own program imports every method there is
+        trainer.setup()
+        trainer.train()
+        shutil.copytree(config.get_base_dir(), folder / "run")
     (checkpoint,) = (folder / "run").glob("*/*.ckpt")
     checkpoint.rename(folder / "run" / CHECKPOINT)
 
