@@ -18,6 +18,7 @@ from dimo_ns.data.creature import write_sample
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.data.format import load
 from dimo_ns.export.html.page import save_html
+from dimo_ns.files.opening import resolved
 from dimo_ns.reports.run_page import write_run_page
 from dimo_ns.runs import export_scene
 from dimo_ns.space.file import FILE
@@ -34,7 +35,7 @@ LENGTH = 0.75
 
 def run(out: Path, say: Callable[[str], None]) -> None:
     """Makes dataset, training run, report and scene in the folder `out`, and says where each is. Raises DimoError."""
-    out = out.expanduser().resolve()
+    out = resolved(out)
     dataset = sample(out / "sample", say)
     folder = train(dataset, out, say)
     newest = next(iter(checkpoint.steps(folder / "nerfstudio_models").values())).stat().st_mtime

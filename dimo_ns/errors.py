@@ -2,6 +2,7 @@
 program ends with one."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ def exit_on_error() -> Iterator[None]:
     except KeyboardInterrupt as error:
         raise SystemExit(130) from error
     except EXPECTED as error:
-        print(f"dimo: {sentence(error)}", file=sys.stderr)
+        print(f"dimo: {on_one_line(sentence(error))}", file=sys.stderr)
         raise SystemExit(2) from error
 
 
@@ -65,6 +66,12 @@ def sentence(error: Exception) -> str:
     if isinstance(error, UnicodeError):
         return f"A text or a file name that was given is not valid Unicode ({first_line(error)}); mend it."
     return str(error)
+
+
+def on_one_line(text: str) -> str:
+    """A text from outside as a terminal may have it: lines are joined, and what is no letter is written as its code."""
+    joined = re.sub(r"\s*[\r\n]\s*", " ", text)
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in joined)
 
 
 def first_line(error: Exception) -> str:

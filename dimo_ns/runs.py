@@ -83,14 +83,15 @@ def load_run(path: Path) -> Run:
         from dimo_ns.config import dimo, dimo_laptop, dimo_paper
         from dimo_ns.training import checkpoint
         from dimo_ns.training.pipeline import DimoPipelineConfig
-        from dimo_ns.training.run_config import read_config
+        from dimo_ns.training.run_config import read_config, unfit_values
         from dimo_ns.training.trainer import DimoTrainerConfig
 
     config = read_config(folder / CONFIG, [method.config for method in (dimo, dimo_laptop, dimo_paper)])
     if not isinstance(config, DimoTrainerConfig) or not isinstance(config.pipeline, DimoPipelineConfig):
         raise DimoError(f"The run {folder} is of another method; give one of ns-train dimo, dimo-laptop or dimo-paper.")
-    found, state = checkpoint.load_newest(folder / config.relative_model_dir)
-    pipeline = config.pipeline.setup(device="cuda" if torch.cuda.is_available() else "cpu", test_mode="test")
+    with unfit_values(folder / CONFIG):
+        found, state = checkpoint.load_newest(folder / config.relative_model_dir)
+        pipeline = config.pipeline.setup(device="cuda" if torch.cuda.is_available() else "cpu", test_mode="test")
     checkpoint.check_manifest(found, state["manifest"], pipeline.manifest())
     with checkpoint.misfits(found):
         pipeline.load_pipeline(state["pipeline"], state["step"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dimo_ns import cli
+from dimo_ns.errors import DimoError
 from dimo_ns.space.file import FILE
 from tests.spaces import some_space
 
@@ -127,10 +128,11 @@ def test_a_misspelt_option_gives_a_hint(capsys):
         (PermissionError(13, "Permission denied"), "Permission denied;"),
         (MemoryError(), "memory of this machine"),
         (RecursionError("maximum depth"), "nested too deeply"),
+        (DimoError("What a\n\tlibrary said:\x1b[31m \u202e\udcff."), "What a library said:\\x1b[31m \\u202e\\udcff."),
         (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"), "not valid Unicode"),
     ],
 )
-def test_what_only_the_machine_is_to_blame_for_is_a_sentence_too(error, says, tmp_path, check_raises, capsys):
+def test_whatever_is_said_is_one_line_of_letters(error, says, tmp_path, check_raises, capsys):
     check_raises(error)
     with pytest.raises(SystemExit) as exit_info:
         cli.main(["data", "check", str(tmp_path)])

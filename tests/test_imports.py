@@ -32,7 +32,7 @@ EDGES = {
     "runs": "config core space training files errors",
     "reports": "draw training runs",
     "config": "training viewer",
-    "demo": "config data export reports runs space training",
+    "demo": "config data export files reports runs space training",
     "cli": "apps data demo errors export files generate metrics reports runs space viewer",
 }
 """What each room of the house may import, beside itself."""

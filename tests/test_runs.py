@@ -10,9 +10,10 @@ import yaml
 from dimo_ns import cli
 from dimo_ns.config import dimo_laptop
 from dimo_ns.errors import DimoError
-from dimo_ns.runs import CONFIG, export_scene, newest_step, open_space
+from dimo_ns.runs import CONFIG, export_scene, load_run, newest_step, open_space
 from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import MotionSpace
+from dimo_ns.training import checkpoint
 from tests.spaces import NAMES, some_space
 
 
@@ -64,3 +65,19 @@ def test_a_scene_is_not_replaced_unasked(folder: Path):
     with pytest.raises(DimoError, match=r"scene\.safetensors is there already.*--overwrite"):
         export_scene(folder)
     assert (folder / FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "relative_model_dir: !!python/object/apply:pathlib.PosixPath\n- nerfstudio_models\n",
+        "_target: !!python/name:dimo_ns.training.pipeline.DimoPipeline ''\n",
+    ],
+)
+def test_a_value_of_another_kind_is_refused(folder: Path, given: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(checkpoint, "load_newest", lambda directory: (directory, {}))
+    text = (folder / CONFIG).read_text()
+    assert given in text
+    (folder / CONFIG).write_text(text.replace(given, f"{given.partition(':')[0]}: 7\n"))
+    with pytest.raises(DimoError, match=r"config\.yml holds a value that does not belong there"):
+        load_run(folder)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args
 
 import tyro
 
-from dimo_ns.errors import DimoError
+from dimo_ns.errors import DimoError, on_one_line
 
 if TYPE_CHECKING:
     from dimo_ns.data.dataset import Dataset
@@ -72,7 +72,7 @@ def say(*items: object) -> None:
 
 def warn(text: str) -> None:
     """Prints a warning, on stderr."""
-    print(f"dimo: warning: {text}", file=sys.stderr)
+    print(f"dimo: warning: {on_one_line(text)}", file=sys.stderr)
 
 
 def say_dataset(dataset: "Dataset") -> None:

@@ -7,6 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+FAR = 1e6
+"""Places, sizes and colours are nearer to zero: beyond, what is computed of them overflows."""
+
 
 @dataclass
 class Gaussians:

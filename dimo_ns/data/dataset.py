@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float64
 
 from dimo_ns.core.cameras import DISTANCE, FOVY_DEG, Cameras, focal, intrinsics, viewmats_from_c2w
+from dimo_ns.core.types import FAR
 from dimo_ns.data.images import Source
 from dimo_ns.errors import DimoError
 from dimo_ns.files.opening import regular
@@ -139,8 +140,13 @@ class Dataset:
         if tracks.dtype.kind != "f" or tracks.ndim != 4 or tracks.shape[:2] != expected or tracks.shape[3] != 3:
             got = f"{tracks.dtype}{list(tracks.shape)}"
             raise DimoError(f"The 'tracks' in {self.tracks} are {got}; expected float{[*expected, 'points', 3]}.")
-        if not np.isfinite(tracks).all():
-            raise DimoError(f"The 'tracks' in {self.tracks} have numbers that are not finite.")
+        points = content.get("canonical", tracks[0, 0])
+        if points.dtype.kind != "f" or points.shape != tracks.shape[2:]:
+            got = f"{points.dtype}{list(points.shape)}"
+            raise DimoError(f"The 'canonical' in {self.tracks} are {got}; expected float{list(tracks.shape[2:])}.")
+        for name, array in (("tracks", tracks), ("canonical", points)):
+            if not (np.abs(array) < FAR).all():
+                raise DimoError(f"The '{name}' in {self.tracks} have numbers that are not finite, or beyond {FAR:g}.")
         return content
 
     @cached_property

@@ -23,6 +23,7 @@ from dimo_ns.data.layouts import authors, videos
 from dimo_ns.data.layouts.reading import PLAYBACK_FPS, assemble, read_cameras, read_motions
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import is_name
+from dimo_ns.files.opening import expanded, resolved
 from dimo_ns.files.output import check_free, complete
 
 __all__ = ["Dataset", "Motion", "Source", "View", "load", "orbit_view", "write"]
@@ -39,7 +40,7 @@ def load(path: Path | str, *, frames: int | None = None) -> Dataset:
     `frames` says how many frames to pick from every video, for a folder of videos without a `motions.json`.
     Raises DimoError for anything that cannot be trained on; lesser troubles are in `Dataset.problems`.
     """
-    root = Path(path).expanduser().resolve()
+    root = resolved(path)
     if not root.is_dir():
         raise DimoError(f"There is no dataset at {path}: expected a folder with a motions.json.")
     try:
@@ -83,7 +84,7 @@ def write(
     `root` must not exist, or be empty; it appears, complete, at the end. Raises DimoError and leaves nothing behind
     otherwise.
     """
-    root = Path(root).expanduser().absolute()
+    root = expanded(root)
     check_free(root, overwrite=None)
     with complete(root.parent, [root.name], overwrite=None, what="The dataset") as partial:
         folder = partial / root.name

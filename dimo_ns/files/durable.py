@@ -2,9 +2,9 @@
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,21 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+@contextmanager
+def there(folder: Path) -> Iterator[None]:
+    """Within it there is this folder. If anything fails, it and those above it that were made for it are gone again,
+    unless something else is in them by then."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
 def write_new(path: Path, content: Any) -> None:
     """Writes bytes to a file that is new, whatever bore its name before: a link is replaced and not followed."""
     path.unlink(missing_ok=True)
@@ -46,13 +61,15 @@ def write_files(contents: Mapping[Path, Any], partial: Path | None = None) -> No
     """Writes the bytes of each file, all or none of them. Each is made beside its place, or as `partial` where it is a
     single one, whose folder must be on the same disk. Raises OSError, and then leaves what was there before."""
     made = {partial or path.with_name(f".{path.name}.partial"): path for path in contents}
-    try:
-        for beside, path in made.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_new(beside, contents[path])
-        place(made)
-    except OSError:
-        for beside in made:
-            with suppress(OSError):
-                beside.unlink()
-        raise
+    with ExitStack() as folders:
+        for folder in {path.parent for path in contents}:
+            folders.enter_context(there(folder))
+        try:
+            for beside, path in made.items():
+                write_new(beside, contents[path])
+            place(made)
+        except OSError:
+            for beside in made:
+                with suppress(OSError):
+                    beside.unlink()
+            raise

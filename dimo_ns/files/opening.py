@@ -1,4 +1,4 @@
-"""Before a file from outside is opened: it is a regular one, and not larger than its kind ever is."""
+"""Before a file from outside is opened: where it is, that it is a regular one, and not larger than its kind ever is."""
 
 import stat
 from pathlib import Path
@@ -7,6 +7,22 @@ from dimo_ns.errors import DimoError
 
 MAX_TENSOR_BYTES = 2**30
 """Of a file of tensors: a scene of ten million Gaussians is smaller."""
+
+
+def expanded(path: Path | str) -> Path:
+    """The absolute path that a user means: ~ is a home. Raises DimoError where there is no such user."""
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise DimoError(f"There is no home of the user that {path} begins with; write the folder out.") from error
+
+
+def resolved(path: Path | str) -> Path:
+    """As `expanded`, and links are followed. Raises DimoError for a circle of links too."""
+    try:
+        return expanded(path).resolve()
+    except RuntimeError as error:
+        raise DimoError(f"The link {path} leads in a circle; give the file or the folder itself.") from error
 
 
 def regular(path: Path, at_most: int) -> Path:

@@ -1,5 +1,6 @@
 """Where a program writes for its user: nothing is replaced unasked, and what appears is complete."""
 
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -7,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dimo_ns.errors import DimoError
-from dimo_ns.files.durable import place
+from dimo_ns.files.durable import place, there
 
 Progress = Callable[[int, int], object]
 """Called with what is done and what there is to do."""
@@ -28,6 +29,8 @@ def check_free(folder: Path, names: Sequence[str] | None = None, overwrite: bool
     try:
         if folder.exists() and not folder.is_dir():
             raise DimoError(f"There is a file at {folder}, where a folder was to be made; choose another place.")
+        if "" in (names or ()):
+            raise DimoError(f"The folder {folder} is given where a file is to be written; add the name of a file.")
         if names is None and not overwrite and folder.is_dir() and any(folder.iterdir()):
             raise DimoError(f"The folder {folder} is not empty; {mend}.")
         for path in (folder / name for name in names or ()):
@@ -38,7 +41,7 @@ def check_free(folder: Path, names: Sequence[str] | None = None, overwrite: bool
                     raise DimoError(f"The folder {path} also holds '{min(foreign)}'; choose another place.")
                 if held and not overwrite:
                     raise DimoError(f"The folder {path} is not empty; {mend}.")
-            elif path.exists() and not overwrite:
+            elif os.path.lexists(path) and not overwrite:
                 raise DimoError(f"The file {path} is there already; {mend}.")
     except OSError as error:
         raise DimoError(f"The folder {folder} cannot be read ({error.strerror}); choose another place.") from error
@@ -55,8 +58,7 @@ def complete(
     with refusals(what, folder if what and len(names) > 1 else folder / names[0]):
         new = not folder.exists()
         home, name = (folder.parent, folder.name) if new else (folder, names[0])
-        home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}.partial-", dir=home) as scratch:
+        with there(home), tempfile.TemporaryDirectory(prefix=f".{name}.partial-", dir=home) as scratch:
             partial, replaced = Path(scratch) / "new", Path(scratch) / "old"
             partial.mkdir()
             try:

@@ -11,6 +11,7 @@ import numpy as np
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.data.format import write
 from dimo_ns.data.layouts import videos
+from dimo_ns.files.opening import resolved
 from dimo_ns.generate import clip_checks
 from dimo_ns.generate.clip_files import read_frames
 from dimo_ns.generate.makers import Progress
@@ -23,7 +24,7 @@ HARMLESS = ("cut", "small", "large", "zoom")
 
 def convert(source: Path, out: Path, settings: Settings, progress: Progress) -> Dataset:
     """Writes the dataset. What is flagged is said, and taken. Raises DimoError if it cannot be read or written."""
-    described = videos.load(source.expanduser().resolve(), settings.frames)
+    described = videos.load(resolved(source), settings.frames)
     matting = named(settings.matting)
 
     def frames() -> Iterator[tuple[str, str, int, np.ndarray]]:

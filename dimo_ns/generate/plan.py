@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dimo_ns.errors import DimoError
+from dimo_ns.files.opening import expanded
 from dimo_ns.generate.multiview.chunks import chunk_starts
 from dimo_ns.generate.multiview.variants import variant_named
 from dimo_ns.generate.presets import Preset
@@ -75,7 +76,7 @@ def chunks_of(preset: Preset, settings: Settings) -> int:
 
 def check_disk(out: Path, needed: int) -> None:
     """Raises DimoError if the disk is too small."""
-    place = out.expanduser().absolute()
+    place = expanded(out)
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free

@@ -17,6 +17,7 @@ import yaml
 
 from dimo_ns.errors import DimoError
 from dimo_ns.files import configs
+from dimo_ns.files.durable import write_files
 from dimo_ns.files.fields import parse_yaml, read_bytes, read_yaml, shown
 
 CONFIGS = configs.CONFIGS / "generate"
@@ -102,7 +103,8 @@ def read(path: Path, subject: str = "") -> list[MotionPrompt]:
 def write(motions: Sequence[MotionPrompt], path: Path) -> None:
     """Writes a YAML file that `read` reads, to be edited."""
     rows = [{"label": motion.label, "prompt": motion.prompt} for motion in motions]
-    path.write_text(yaml.safe_dump({"motions": rows}, sort_keys=False, allow_unicode=True, width=120))
+    text = yaml.safe_dump({"motions": rows}, sort_keys=False, allow_unicode=True, width=120)
+    write_files({path: text.encode()})
 
 
 def build(entries: Iterable[Any], subject: str, where: str) -> list[MotionPrompt]:

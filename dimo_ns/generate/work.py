@@ -1,9 +1,11 @@
 """The folder in which a generation is worked on: OUT.work beside OUT, and which object it is of."""
 
 import json
+import os
 from pathlib import Path
 
 from dimo_ns.errors import DimoError
+from dimo_ns.files.opening import expanded
 from dimo_ns.files.output import refusals
 from dimo_ns.generate.items import Items, write_json
 
@@ -12,7 +14,11 @@ OWNER = "run.json"
 
 
 def work_folder(out: Path) -> Path:
-    return out.with_name(f"{out.name}.work")
+    """Raises DimoError where nothing can be beside: at the root."""
+    folder = Path(os.path.abspath(expanded(out)))  # the name of "." and ".."
+    if not folder.name:
+        raise DimoError(f"There is no room for a folder beside {out}; choose another output.")
+    return folder.with_name(f"{folder.name}.work")
 
 
 def check_identity(work: Path, identity: str) -> None:

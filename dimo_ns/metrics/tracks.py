@@ -10,6 +10,7 @@ from torch import Tensor
 from dimo_ns.core.geometry import nearest, quat_to_matrix
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Dataset
+from dimo_ns.errors import DimoError
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,12 @@ class Truth:
     """The true tracks of a dataset. `Truth.read` gives None without any."""
 
     def __init__(self, tracks: Float[Tensor, "m t p 3"], canonical: Float[Tensor, "p 3"], motions: list[str]):
+        """Raises DimoError if the points are all in one place, or none."""
         self.tracks, self.motions = tracks, motions
-        self.percent = 100 / float(torch.cdist(canonical, canonical).max())
+        diameter = float(torch.cdist(canonical, canonical).max()) if len(canonical) else 0.0
+        if not diameter:
+            raise DimoError("The true tracks are those of a single point; expected points all over the object.")
+        self.percent = 100 / diameter
         """What turns a distance into % of the object's diameter."""
 
     @staticmethod

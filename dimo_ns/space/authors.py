@@ -34,7 +34,7 @@ from dimo_ns.files.fields import check_unique, is_name
 from dimo_ns.files.opening import MAX_TENSOR_BYTES, regular
 from dimo_ns.files.output import check_free
 from dimo_ns.rasterize.skinning import fused_skin
-from dimo_ns.space.file import FILE, check_finite, save_scene
+from dimo_ns.space.file import FILE, check_numbers, save_scene
 from dimo_ns.space.info import SceneInfo
 
 FRAMES = 21
@@ -86,7 +86,7 @@ def read_authors(folder: Path) -> tuple[Scene, list[str]]:
     latents = read_latents(folder)
     decoder = read_decoder(folder / "timenet.pth", latents.mu.shape[1])
     scene = Scene(latents, decoder, keypoints, log_radii.exp(), gaussians, fused_skin)
-    check_finite(scene.state_dict(), f"The checkpoint {folder}")
+    check_numbers(scene, f"The checkpoint {folder}")
     return scene.eval(), notes
 
 

@@ -19,6 +19,7 @@ from dimo_ns.core.decoder import LowRankDecoder, MLPDecoder
 from dimo_ns.core.gaussians import CanonicalGaussians
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
+from dimo_ns.core.types import FAR
 from dimo_ns.errors import DimoError
 from dimo_ns.files.durable import write_files
 from dimo_ns.files.fields import Fields, read_json
@@ -36,12 +37,12 @@ def save_scene(scene: Scene, info: Mapping[str, Any], path: Path) -> Path:
     """Writes a scene to `path` (a .safetensors file) and what is known of it beside it (.json); returns `path`.
 
     `info` holds `motions`, one entry with a `name` per row of the latents in their order, and anything else that JSON
-    can hold. Both files are written beside and renamed into place. Raises DimoError if a tensor is not finite, if the
+    can hold. Both files are written beside and renamed into place. Raises DimoError as `check_numbers`, if the
     motions are not those of the latents, or if nothing can be written.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in scene.state_dict().items()}
     tensors["neighbours"] = scene.neighbours.cpu().to(torch.int32).contiguous()
-    check_finite(tensors, "The scene")
+    check_numbers(scene, "The scene")
     rows = len(scene.latents.mu)
     if len(info["motions"]) != rows:
         raise DimoError(f"The scene has {rows} latents, but {len(info['motions'])} motions were named; name each one.")
@@ -91,7 +92,7 @@ def load_scene(path: Path) -> tuple[Scene, dict[str, Any]]:
         agrees = said == sizes(tensors)
     except (KeyError, RuntimeError, ValueError, IndexError) as error:
         raise DimoError(f"The tensors in {path} are not those of a scene ({error}); export it again.") from error
-    check_finite(tensors, f"The scene {path}")
+    check_numbers(scene, f"The scene {path}")
     if not agrees or len(motions) != len(scene.latents.mu):
         raise DimoError(f"The sizes in {described} are not those of the tensors; export it again.")
     return scene, info.values
@@ -170,7 +171,12 @@ def build(tensors: Mapping[str, Tensor]) -> Scene:
     return scene
 
 
-def check_finite(tensors: Mapping[str, Tensor], what: str) -> None:
-    for name, value in tensors.items():
+def check_numbers(scene: Scene, what: str) -> None:
+    """Raises DimoError for numbers that are not finite, and for places, sizes and colours beyond all bounds."""
+    for name, value in scene.state_dict().items():
         if not torch.isfinite(value).all():
             raise DimoError(f"{what} has numbers that are not finite in '{name}'; train or export it again.")
+    shown = {"keypoints": scene.keypoints, "radii": scene.log_radii.exp(), **vars(scene.gaussians())}
+    for name, value in shown.items():
+        if not (value.abs() < FAR).all():
+            raise DimoError(f"{what} has numbers in '{name}' that are beyond {FAR:g}; train or export it again.")

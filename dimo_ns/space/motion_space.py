@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dimo_ns.core.scene import Scene
-from dimo_ns.core.types import RigidTransforms
+from dimo_ns.core.types import FAR, RigidTransforms
 from dimo_ns.data.dataset import Motion, View
 from dimo_ns.errors import DimoError
 from dimo_ns.space.file import load_scene, save_scene
@@ -39,6 +39,14 @@ class Clip:
     """The latent of every frame; None where the clip is no image of latents."""
     loop: bool = False
     """Whether its first frame follows smoothly after its last."""
+
+    def __post_init__(self) -> None:
+        """Raises DimoError for a motion that nothing could be computed with."""
+        if not all((value.abs() < FAR).all() for value in (self.positions, self.transforms.quats)):
+            raise DimoError(
+                f"The motion '{self.name}' goes to places that are not finite, or beyond {FAR:g}; choose a latent "
+                "nearer to those of the scene's motions, or train it again."
+            )
 
     def __len__(self) -> int:
         return len(self.transforms.translations)

@@ -5,13 +5,13 @@ and everything about it, is a function of the step and the number of motions alo
 """
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Literal
 
 from dimo_ns.errors import DimoError
 from dimo_ns.files.configs import CONFIGS
 from dimo_ns.files.dataclass_fields import Between, read_dataclass
 from dimo_ns.files.fields import MAX_YAML_BYTES, Fields, parse_yaml, read_bytes
+from dimo_ns.files.opening import expanded
 
 FOLDER = CONFIGS / "recipes"
 GAUSSIAN_GROUPS = ("means", "quats", "scales", "opacities", "colors")
@@ -214,7 +214,7 @@ def names() -> list[str]:
 
 def recipe_text(name: str) -> str:
     """The YAML of a recipe that comes with dimo, by its name, or of a user's file. Raises DimoError."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.suffix not in (".yaml", ".yml"):
         if name not in names():
             raise DimoError(f"There is no recipe '{name}'; there are {', '.join(names())}, or give a file NAME.yaml.")

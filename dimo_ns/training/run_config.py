@@ -4,7 +4,8 @@ nerfstudio's own commands read the same file with a loader that calls whatever i
 is a program from somebody else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from enum import Enum
 from pathlib import Path, PurePath
@@ -12,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from dimo_ns.errors import DimoError
+from dimo_ns.errors import DimoError, first_line
 from dimo_ns.files import fields
 from dimo_ns.files.fields import MAX_YAML_BYTES, load_yaml, read_bytes
 
@@ -66,6 +67,18 @@ def read_config(path: Path, methods: Iterable[Any]) -> Any:
     Loader.add_multi_constructor(f"{PYTHON}name:", lambda loader, suffix, node: named(suffix))
     Loader.add_constructor(f"{PYTHON}tuple", make_tuple)  # pyright: ignore[reportArgumentType]
     return load_yaml(read_bytes(path, MAX_YAML_BYTES), str(path), Loader)
+
+
+@contextmanager
+def unfit_values(path: Path) -> Iterator[None]:
+    """Within it, what a file describes is made: raises DimoError where a value is of a kind that its field has not."""
+    try:
+        yield
+    except (TypeError, AttributeError, ValueError, LookupError) as error:
+        raise DimoError(
+            f"The file {path} holds a value that does not belong there ({first_line(error)}); restore the one that "
+            "ns-train wrote."
+        ) from error
 
 
 def collect(value: Any, known: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ from nerfstudio.utils.writer import EventName, TimeWriter
 
 from dimo_ns.errors import DimoError, exit_on_error
 from dimo_ns.files.lock import alone
+from dimo_ns.files.opening import resolved
 from dimo_ns.training import checkpoint
 from dimo_ns.training.device import check_gpu, choose_device, out_of_memory
 from dimo_ns.training.optim import NonFiniteGuard, clear_gradients
@@ -68,7 +69,7 @@ class DimoTrainerConfig(TrainerConfig):
 
     def __post_init__(self) -> None:
         if self.data is not None:
-            self.data = self.data.expanduser().resolve()  # the run finds its dataset from any folder
+            self.data = resolved(self.data)  # the run finds its dataset from any folder
 
     def save_config(self) -> None:
         """As nerfstudio, with everything in it that the run depends on."""

@@ -15,7 +15,7 @@ from dimo_ns.reports.space_page import draw_space_page
 from dimo_ns.space.file import FILE
 from dimo_ns.space.motion_space import MotionSpace
 from tests.apps.photographed import photograph
-from tests.spaces import NAMES, some_space
+from tests.spaces import NAMES, a_motion, some_space
 from tests.tiny_networks import save_networks
 
 QUICK = Protocol(samples=6, interpolation_steps=3, fit=False, repeats=1)
@@ -50,6 +50,14 @@ def test_a_space_is_perfect_on_its_own_renders(space: MotionSpace, dataset: Data
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
     with Image.open(draw_space_page(figures, tmp_path / "page.png")) as page:
         assert min(page.size) > 600
+
+
+def test_a_scene_of_shorter_motions_is_posed_at_the_times_of_the_dataset(space: MotionSpace, dataset: Dataset):
+    """Time goes from 0 to 1, however many frames a motion has."""
+    shorter = replace(space.info, motions=tuple(a_motion(name, frames=5) for name in NAMES), frames=5)
+    found = evaluate_space(MotionSpace(space.scene, shorter), dataset, QUICK, say=quiet)["reconstruction"]
+    assert found["psnr"] > 50
+    assert all(error < 1e-3 for error in found["track_error_percent"].values())
 
 
 def test_the_same_protocol_gives_the_same_figures(space: MotionSpace, dataset: Dataset):

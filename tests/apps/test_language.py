@@ -436,7 +436,10 @@ def test_a_missing_encoder_names_what_installs_it(monkeypatch: pytest.MonkeyPatc
         load_encoder()
 
 
-def test_an_encoder_that_is_not_there_is_said(tmp_path: Path):
+def test_an_encoder_that_is_not_there_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with pytest.raises(DimoError, match=r"The text encoder '\.\./up' cannot be loaded"):
+        load_encoder("../up")
+    assert caplog.records == []  # the sentence is all
     (tmp_path / "model").mkdir()
     with pytest.raises(DimoError, match=r"The text encoder '.*model' cannot be loaded"):
         load_encoder(str(tmp_path / "model"))

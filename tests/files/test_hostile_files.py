@@ -11,7 +11,7 @@ import yaml
 
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import Loader, is_name, parse_yaml, read_bytes, read_json, read_yaml
-from dimo_ns.files.opening import regular
+from dimo_ns.files.opening import expanded, regular, resolved
 from tests.hostile_texts import TEXTS
 
 
@@ -34,6 +34,16 @@ def endless(folder: Path) -> Iterator[tuple[Path, str]]:
         file.truncate(200 * 2**30)
     yield folder / "sparse", "is larger than"
     yield folder, "is a folder"
+
+
+def test_paths_that_lead_nowhere_are_refused(tmp_path: Path):
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(DimoError, match="leads in a circle"):
+        resolved(tmp_path / "circle" / "x")
+    for path in (expanded, resolved):
+        with pytest.raises(DimoError, match="no home of the user that ~nosuchuser/x begins with"):
+            path("~nosuchuser/x")
+    assert resolved("~") == Path.home().resolve()
 
 
 def test_what_has_no_end_is_not_opened(tmp_path: Path):

@@ -47,6 +47,28 @@ def test_what_fails_leaves_nothing_of_a_new_folder_and_all_of_an_old_one(tmp_pat
     assert sorted(p.name for p in tmp_path.iterdir()) == ["old"]
 
 
+def test_folders_that_were_made_for_what_fails_are_gone_again(tmp_path: Path):
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "a" / "b" / ("x" * 300), tmp_path / "there" / "b" / ("x" * 300)):
+        with pytest.raises(DimoError, match="File name too long"):
+            fail_to_write(out, lambda path: DimoError(f"{path} was made."))
+        with pytest.raises(OSError, match="File name too long"):
+            write_files({out: b"x"})
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_a_file_without_a_name_is_refused(tmp_path: Path):
+    with pytest.raises(DimoError, match="add the name of a file"):
+        check_free(tmp_path, [Path().name], overwrite=True)
+
+
+def test_a_link_to_nothing_is_not_replaced_unasked(tmp_path: Path):
+    (tmp_path / "x").symlink_to("nothing")
+    with pytest.raises(DimoError, match=r"The file .*x is there already"):
+        check_free(tmp_path, ["x"])
+    check_free(tmp_path, ["x"], overwrite=True)
+
+
 def test_in_a_folder_that_is_there_only_the_names_are_replaced(tmp_path: Path):
     for name in ("x", "y", "mine"):
         (tmp_path / name).write_text("before")

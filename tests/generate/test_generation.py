@@ -21,6 +21,7 @@ from dimo_ns.generate.framing import object_box, square_around
 from dimo_ns.generate.generation import Generation
 from dimo_ns.generate.items import Item, Items
 from dimo_ns.generate.videos import GivenVideos
+from dimo_ns.generate.work import work_folder
 from tests.generate.clips import clip
 from tests.generate.stub_makers import FRAMES, SETTINGS, StubVideos, StubViews, do_all, motions, stub_generation, tree
 
@@ -309,3 +310,13 @@ def test_the_first_ctrl_c_waits_for_a_step_and_the_second_does_not():
         with pytest.raises(KeyboardInterrupt):
             interrupt()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_work_is_beside_the_folder_that_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert work_folder(Path()) == tmp_path / "a" / "b.work"
+    assert work_folder(Path("..")) == tmp_path / "a.work"
+    assert work_folder(tmp_path / "out") == tmp_path / "out.work"
+    with pytest.raises(DimoError, match="no room for a folder beside /;"):
+        work_folder(Path("/"))

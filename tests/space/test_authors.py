@@ -122,7 +122,7 @@ def test_plain_codes_are_read_in_every_form(checkpoint, tmp_path: Path, form: st
 def test_colours_that_depend_on_the_view_are_said(checkpoint, tmp_path: Path):
     folder, _ = checkpoint
     table = PlyData.read(str(folder / "point_cloud.ply"))["vertex"].data
-    columns = {name: table[name] for name in table.dtype.names}
+    columns = {name: np.array(table[name]) for name in table.dtype.names}  # the file is overwritten
     for value, expected in ((0.0, 0), (0.3, 1)):
         vertices(folder / "point_cloud.ply", **columns, f_rest_0=np.full(GAUSSIANS, value))
         _, notes = import_authors(folder, tmp_path / "scene", overwrite=True)

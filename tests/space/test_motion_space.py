@@ -34,6 +34,12 @@ def test_many_latents_at_once_are_the_same_as_one_after_another(space: MotionSpa
     torch.testing.assert_close(space.positions(z), alone, atol=1e-6, rtol=0)
 
 
+def test_a_latent_that_leads_out_of_all_bounds_is_refused(space: MotionSpace):
+    for factor in (1e12, 1e38):
+        with pytest.raises(DimoError, match="'far' goes to places that are not finite, or beyond 1e\\+06"):
+            space.clip("far", factor * space.mu[0])
+
+
 def test_clips_carry_their_name_latent_and_whether_they_loop(space: MotionSpace):
     clips = space.clips()
     assert [(c.name, c.loop) for c in clips] == [(n, n in ("walk", "run")) for n in NAMES]

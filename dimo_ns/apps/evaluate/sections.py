@@ -40,7 +40,8 @@ def reconstruction(
         return space.scene.pose(space.latents(name), torch.tensor([frame / dataset.frames], device=space.device))
 
     found = reconstruct(dataset, names, views, pose, lpips=lpips, clip=clip, video=video)
-    moved = {ridden.name: ridden.transforms for ridden in space.clips(names)}
+    times = torch.arange(dataset.frames) / dataset.frames
+    moved = {name: space.clip(name, z, times).transforms for name, z in zip(names, space.latents(*names), strict=True)}
     errors = track_errors(dataset, space.scene.keypoints.detach(), moved)
     return {
         "views": "held-out" if dataset.test_views else "training",

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -35,8 +36,9 @@ class SentenceEncoder:
         self.name, self.revision = name, revision
         with needs("text", "A text encoder"):
             from sentence_transformers import SentenceTransformer
-            from transformers.utils import logging
-        logging.disable_progress_bar()
+            from transformers.utils.logging import disable_progress_bar, enable_progress_bar
+        disable_progress_bar()
+        logging.disable(logging.WARNING)  # what is wrong is said below
         try:
             self.model = SentenceTransformer(
                 source,
@@ -52,7 +54,8 @@ class SentenceEncoder:
                 "safetensors weights on the Hugging Face Hub, or its folder."
             ) from error
         finally:
-            logging.enable_progress_bar()
+            logging.disable(logging.NOTSET)
+            enable_progress_bar()
 
     def __call__(self, texts: Sequence[str]) -> Float[Tensor, "n e"]:
         found = self.model.encode(
