@@ -1,8 +1,9 @@
 """The device that a run trains on: which one, whether it works, and what to do when its memory is full."""
 
-from typing import Literal, cast
+from typing import Literal
 
 import torch
+from nerfstudio.configs.base_config import MachineConfig
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from dimo_ns.core.cameras import orbit
@@ -13,11 +14,19 @@ from dimo_ns.rasterize.render import render
 CPU_INSTEAD = "or train on the CPU with --machine.device-type cpu"
 
 
-def choose_device(asked: str) -> Literal["cpu", "cuda", "mps"]:
+def check_machine(machine: MachineConfig) -> None:
+    """Raises DimoError for what nerfstudio can be asked for and dimo cannot train on."""
+    if machine.num_devices * machine.num_machines != 1:
+        raise DimoError("dimo trains on one device; drop --machine.num-devices and --machine.num-machines.")
+    if machine.device_type == "mps":
+        raise DimoError("dimo trains on a CUDA device or a CPU; give --machine.device-type cpu in place of mps.")
+
+
+def choose_device(asked: str) -> Literal["cpu", "cuda"]:
     """The device to train on; `auto` is CUDA where it can be used, else the CPU, in one line. Raises DimoError where
     CUDA was asked for by name and is not there."""
-    if asked not in ("auto", "cuda"):
-        return cast(Literal["cpu", "mps"], asked)
+    if asked == "cpu":
+        return "cpu"
     if torch.cuda.is_available():
         CONSOLE.print(f"Training on {torch.cuda.get_device_name()}.", markup=False)
         return "cuda"

@@ -31,7 +31,7 @@ from dimo_ns.errors import DimoError, exit_on_error
 from dimo_ns.files.lock import alone
 from dimo_ns.files.opening import resolved
 from dimo_ns.training import checkpoint
-from dimo_ns.training.device import check_gpu, choose_device, out_of_memory
+from dimo_ns.training.device import check_gpu, check_machine, choose_device, out_of_memory
 from dimo_ns.training.optim import NonFiniteGuard, clear_gradients
 from dimo_ns.training.threads import sleep_sooner
 
@@ -73,6 +73,8 @@ class DimoTrainerConfig(TrainerConfig):
 
     def save_config(self) -> None:
         """As nerfstudio, with everything in it that the run depends on."""
+        with exit_on_error():
+            check_machine(self.machine)  # nerfstudio starts a process for each device next
         with exit_on_error(), alone(self.get_base_dir()):
             cast(SelfContained, self.pipeline).keep()
             super().save_config()
@@ -139,8 +141,7 @@ class DimoTrainer(Trainer):
 
     def __init__(self, config: DimoTrainerConfig, local_rank: int = 0, world_size: int = 1) -> None:
         with exit_on_error():
-            if world_size > 1:
-                raise DimoError("dimo trains on one device; drop --machine.num-devices and --machine.num-machines.")
+            check_machine(config.machine)
             if config.mixed_precision or config.use_grad_scaler or config.gradient_accumulation_steps:
                 raise DimoError(
                     "dimo trains in float32 with a step per batch; drop --mixed-precision, --use-grad-scaler and "

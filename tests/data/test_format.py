@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dimo_ns.data.dataset import BLOCK, sampled
 from dimo_ns.data.format import Dataset, Motion, load, orbit_view
 from dimo_ns.data.images import read_rgba
 from dimo_ns.errors import DimoError
@@ -68,8 +69,26 @@ def test_hash_names_the_content(tiny: Path, edit):
     edit("motions.json", lambda d: d["motions"][0].update(prompt="another"))
     changed = load(tiny).hash
     assert changed != before
-    (tiny / "walk/view_00/03.png").unlink()
-    assert load(tiny).hash not in (before, changed)
+    frame = tiny / "walk/view_00/03.png"
+    content = frame.read_bytes()
+    frame.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # of the same size
+    another = load(tiny).hash
+    assert another not in (before, changed)
+    frame.unlink()
+    assert load(tiny).hash not in (before, changed, another)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4 * BLOCK, 4 * BLOCK + 1, 20 * BLOCK])
+def test_a_files_hash_tells_of_its_size_its_ends_and_its_middle(tmp_path: Path, size: int):
+    path, content = tmp_path / "file", np.random.default_rng(0).bytes(size)
+    path.write_bytes(content)
+    seen = {sampled(path)}
+    for at in {0, size // 2, size - 1} if size else ():
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        seen.add(sampled(path))
+    path.write_bytes(content + b"0")
+    seen.add(sampled(path))
+    assert len(seen) == 2 + len({0, size // 2, size - 1} if size else ())
 
 
 def test_a_view_may_have_its_own_intrinsics(tiny: Path, edit):

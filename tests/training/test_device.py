@@ -1,6 +1,7 @@
 """The device is what the machine has; what is missing is said in one sentence, before training begins."""
 
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from dimo_ns.errors import DimoError
 from dimo_ns.training import device
 from dimo_ns.training.device import check_gpu, choose_device, out_of_memory
 from dimo_ns.training.threads import sleep_sooner
+from tests.brief_runs import train
 
 
 def test_the_device_is_chosen_by_what_the_machine_has(monkeypatch, capsys):
@@ -81,3 +83,19 @@ def test_torchs_threads_get_a_second_team_that_stays(monkeypatch):
         assert teams() == before + 1
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--machine.num-devices", "2"), "dimo trains on one device; drop --machine.num-devices"),
+        (("--machine.num-machines", "2"), "dimo trains on one device; drop --machine.num-devices"),
+        (("--machine.device-type", "mps"), "dimo trains on a CUDA device or a CPU; give"),
+    ],
+)
+def test_what_it_cannot_train_on_is_refused_before_anything_is_written(tmp_path: Path, capsys, words, said):
+    with pytest.raises(SystemExit) as stopped:
+        train(tmp_path / "data", tmp_path, *words)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.startswith(f"dimo: {said}")
+    assert list(tmp_path.iterdir()) == []
