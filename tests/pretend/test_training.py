@@ -29,15 +29,15 @@ from tests.training.tiny_runs import MOTIONS, SIZE, VIEWS, write_set
 
 FRAMES = 4
 MOST_LAUNCHES = {
-    "rest": 150,
-    "track": 700,
-    "trajectories": 850,
-    "distill": 200,
-    "points": 410,
-    "points settle": 600,
-    "points rigid": 800,
-    "joint": 1350,
-    "joint fine": 1150,
+    "rest": 117,
+    "track": 152,
+    "trajectories": 200,
+    "distill": 25,
+    "points": 105,
+    "points settle": 134,
+    "points rigid": 128,
+    "joint": 149,
+    "joint fine": 139,
 }
 """In a step of each phase without our Triton kernels: a tenth more than there were when this was written. A step takes
 at least 4 us for each."""
