@@ -24,6 +24,7 @@ from dimo_ns.space.motion_space import MotionSpace
 from dimo_ns.viewer.state import State
 from tests.export.browser import chromium, launched, open_page, pixels, psnr
 from tests.export.html_payload import Unpacked, read_page
+from tests.hostile_texts import TEXTS
 
 pytestmark = pytest.mark.skipif(chromium() is None, reason="no Chromium: install it, or 'playwright install chromium'")
 
@@ -212,6 +213,26 @@ def test_hostile_names_are_shown_and_not_run(browser: Browser, tmp_path: Path):
         assert page.locator(place).text_content() == hostile
     assert hostile in page.locator("#credits").text_content()
     assert page.locator("img").count() == 0
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("first", range(0, len(TEXTS), 3 + len(NAMES)))
+def test_texts_are_shown_and_not_run(browser: Browser, tmp_path: Path, first: int):
+    space = some_space()
+    texts = (TEXTS[first:] + TEXTS)[: 3 + len(NAMES)]
+    motions = tuple(replace(motion, prompt=text) for motion, text in zip(space.motions, texts[3:], strict=True))
+    info = replace(space.info, object=texts[0], prompt=texts[1], licence=texts[2], motions=motions)
+    page = open_page(browser, save_html(MotionSpace(space.scene, info), tmp_path / "page.html"))
+    elements = page.locator("*").count()
+    for motion in motions:
+        page.get_by_role("radio", name=motion.name).click()
+        page.evaluate("dimo.arrive()")
+        assert page.locator("#caption").text_content() == motion.prompt
+    assert page.title() == f"{texts[0]}: {texts[1]}"
+    assert [page.locator(place).text_content() for place in ("h1", "#prompt")] == texts[:2]
+    assert texts[2] in page.locator("#credits").text_content()
+    assert page.locator("*").count() == elements
+    assert page.locator("img, iframe, p script, b, style ~ style").count() == 0
     assert page.errors == []
 
 

@@ -1,6 +1,9 @@
 """A report is complete."""
 
 import copy
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +14,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 from dimo_ns.config import dimo_laptop
 from dimo_ns.errors import DimoError
-from dimo_ns.reports.run_page import write_run_page
+from dimo_ns.reports.run_page import page, write_run_page
 from dimo_ns.runs import export_scene, load_run
 from dimo_ns.space.file import load_scene
 from dimo_ns.training import checkpoint
+from tests.hostile_texts import TEXTS
 from tests.training.tiny_runs import MOTIONS, flat, open_set, write_set
 
 
@@ -50,18 +54,46 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_report_holds_its_page_and_all_that_the_page_shows(run: Path):
-    page = write_run_page(run / "config.yml").read_text()
+    written = write_run_page(run / "config.yml").read_text()
     names = {path.name for path in (run / "report").iterdir()}
     pictures = {"contact_sheet.png", "tracks.png", "latent_map.png", "curves.png"}
     assert names == pictures | {"index.html", "metrics.json", "orbit.mp4", "motions.mp4"}
     for name in names - {"index.html"}:
-        assert f'"{name}"' in page
+        assert f'"{name}"' in written
     for name in pictures:
         with Image.open(run / "report" / name) as image:
             assert min(image.size) > 300
             assert np.asarray(image.convert("L")).std() > 1  # something is drawn
     for motion in MOTIONS:
-        assert f"<td>{motion}" in page
+        assert f"<td>{motion}" in written
+
+
+class Elements(HTMLParser):
+    """What a browser would make of a page: its elements, with their attributes' names, and all text."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tags: list[tuple[str, list[str]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, [name for name, _ in attrs]))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_texts_of_the_dataset_stay_texts(run: Path):
+    write_run_page(run / "config.yml")
+    loaded, figures = load_run(run), json.loads((run / "report" / "metrics.json").read_text())
+    manager = loaded.pipeline.datamanager
+    plain = Elements(page(loaded, figures, True))
+    for text in TEXTS:
+        manager.dataset = replace(manager.dataset, object=text, prompt=f"{text} again")
+        found = Elements(page(loaded, figures, True))
+        assert found.tags == plain.tags
+        assert f"{text}{text} again" in found.text  # the heading, then the prompt
 
 
 def test_an_exported_run_poses_as_the_run_does(run: Path, tmp_path: Path):
