@@ -18,7 +18,7 @@ from jaxtyping import Float64
 
 from dimo_ns.core.cameras import DISTANCE, FOVY_DEG, Cameras, focal, intrinsics, viewmats_from_c2w
 from dimo_ns.core.types import FAR
-from dimo_ns.data.images import Source
+from dimo_ns.data.images import MAX_VIDEO_BYTES, Source
 from dimo_ns.errors import DimoError
 from dimo_ns.files.opening import regular
 
@@ -165,8 +165,9 @@ class Dataset:
 
 
 def sampled(path: Path) -> str:
-    """sha256 of a file: of its size and content; of one larger than four blocks, its first, middle and last one."""
-    size = path.stat().st_size
+    """sha256 of a file: of its size and content; of one larger than four blocks, its first, middle and last one. Raises
+    DimoError as `regular`."""
+    size = regular(path, MAX_VIDEO_BYTES).stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
         if size <= 4 * BLOCK:

@@ -75,9 +75,9 @@ class DimoTrainerConfig(TrainerConfig):
         """As nerfstudio, with everything in it that the run depends on."""
         with exit_on_error():
             check_machine(self.machine)  # nerfstudio starts a process for each device next
-        with exit_on_error(), alone(self.get_base_dir()):
-            cast(SelfContained, self.pipeline).keep()
-            super().save_config()
+            with alone(self.get_base_dir()):
+                cast(SelfContained, self.pipeline).keep()
+                super().save_config()
 
 
 @runtime_checkable

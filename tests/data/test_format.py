@@ -78,6 +78,13 @@ def test_hash_names_the_content(tiny: Path, edit):
     assert load(tiny).hash not in (before, changed, another)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+def test_a_pipe_has_no_hash(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DimoError, match="is a pipe, a socket or a device; expected a regular file"):
+        sampled(tmp_path / "pipe")
+
+
 @pytest.mark.parametrize("size", [0, 1, 4 * BLOCK, 4 * BLOCK + 1, 20 * BLOCK])
 def test_a_files_hash_tells_of_its_size_its_ends_and_its_middle(tmp_path: Path, size: int):
     path, content = tmp_path / "file", np.random.default_rng(0).bytes(size)
