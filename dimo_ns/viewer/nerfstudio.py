@@ -109,7 +109,7 @@ class MotionTab(ViewerControl):
             if shown.version != version:
                 version = shown.version
                 with suppress(KeyError):  # of a browser that has just left
-                    if not self._theirs.tell(shown.time):
+                    if not self._theirs.tell():
                         viewer._trigger_rerender()
                 self.overlays.update(state, shown)
             self.panel.follow()
@@ -119,8 +119,9 @@ class MotionTab(ViewerControl):
 class TheirControls:
     """nerfstudio's own controls of motion and time: what is chosen in them is chosen in the panel, and the other way.
 
-    nerfstudio calls back for what they are told as for what a hand does. `known_motion` and `known_time` are what they
-    were told, or a hand chose, last: to be called back with another value is a hand's doing.
+    nerfstudio calls back for what they are told as for what a hand does, later and in another thread. `known_motion`
+    and `known_time` are what both sides agreed on last: a control with another value was moved by a hand, whose call
+    back is still to come, and a state with another value by the panel.
     """
 
     def __init__(self, motion: Any, slider: Any, state: "State"):
@@ -130,26 +131,30 @@ class TheirControls:
         self._choose, self._rerender = motion.cb_hook, slider.cb_hook
         motion.cb_hook, slider.cb_hook = self._chosen, self._moved
 
-    def tell(self, time: float) -> bool:
-        """Shows in them the state's motion, where it has a name that they know, and a time; whether this renders."""
-        state, motion = self.state, self.motion
-        if state.motion in state.space.names and motion.value != state.motion:
-            self.known_motion = motion.value = state.motion
-        if self.slider.value == time:
-            return False
-        self.known_time = self.slider.value = time
-        return True
+    def tell(self) -> bool:
+        """Shows in them what the panel changed: the motion, where it has a name that they know, and the time; whether
+        this renders."""
+        state = self.state
+        with state.changed:
+            if state.motion != self.known_motion and state.motion in state.space.names:
+                self.known_motion = self.motion.value = state.motion
+            if state.time == self.known_time:
+                return False
+            self.known_time = self.slider.value = state.time
+            return True
 
     def _chosen(self, element: Any) -> None:
         self._choose(element)
-        if element.value not in (self.state.motion, self.known_motion):
-            self.known_motion = element.value
-            self.state.select(element.value)
+        with self.state.changed:
+            if element.value != self.known_motion:
+                self.known_motion = element.value
+                self.state.select(element.value)
 
     def _moved(self, element: Any) -> None:
-        if element.value != self.known_time:
-            self.known_time = element.value
-            self.state.seek(element.value)
+        with self.state.changed:
+            if element.value != self.known_time:
+                self.known_time = element.value
+                self.state.seek(element.value)
         self._rerender(element)
 
 

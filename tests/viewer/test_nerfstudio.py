@@ -15,7 +15,7 @@ from dimo_ns.rasterize.render import render
 from dimo_ns.training.dataparser import nerfstudio_cameras
 from dimo_ns.training.model import DimoModel
 from dimo_ns.training.outputs import from_nerfstudio
-from dimo_ns.viewer.nerfstudio import MotionTab
+from dimo_ns.viewer.nerfstudio import MotionTab, TheirControls
 from dimo_ns.viewer.serve import free_port
 from tests.training.tiny_runs import MOTIONS, VIEWS, flat, open_set, write_set
 
@@ -121,6 +121,39 @@ def test_nerfstudios_own_controls_and_the_panel_go_together(viewer: Viewer, mode
         tab.state.play(False)
     finally:
         del viewer.render_statemachines[99]
+
+
+class Control:
+    """A control of nerfstudio's, that calls back when it is told to: between a hand and its call back is time."""
+
+    def __init__(self, value: Any):
+        self.value, self.cb_hook = value, lambda _: None
+
+    def call_back(self) -> None:
+        self.cb_hook(self)
+
+
+def test_what_a_hand_chose_is_not_undone_before_its_call_back(tab):
+    state = tab.state
+    state.seek(0.0)
+    motion, slider = Control(MOTIONS[0]), Control(0.0)
+    controls = TheirControls(motion, slider, state)
+    motion.value, slider.value = MOTIONS[1], 0.5  # a hand, while the panel plays: its call backs are to come
+    assert not controls.tell()
+    assert (motion.value, slider.value) == (MOTIONS[1], 0.5)
+    motion.call_back()
+    slider.call_back()
+    assert (state.motion, state.time) == (MOTIONS[1], 0.5)
+    state.select(MOTIONS[0])  # by the panel; what it tells will call back when the panel is further on
+    state.seek(0.25)
+    assert controls.tell()
+    state.select(MOTIONS[1])
+    state.seek(0.5)
+    motion.call_back()
+    slider.call_back()
+    assert (state.motion, state.time) == (MOTIONS[1], 0.5)
+    assert controls.tell()
+    assert (motion.value, slider.value) == (MOTIONS[1], 0.5)
 
 
 def test_nobody_looks_time_stands_still(viewer: Viewer, tab):
