@@ -69,9 +69,13 @@ def sentence(error: Exception) -> str:
 
 
 def on_one_line(text: str) -> str:
-    """A text from outside as a terminal may have it: lines are joined, and what is no letter is written as its code."""
-    joined = re.sub(r"\s*[\r\n]\s*", " ", text)
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in joined)
+    """A text from outside as a terminal may have it, its lines joined."""
+    return printable(re.sub(r"\s*[\r\n]\s*", " ", text))
+
+
+def printable(text: str) -> str:
+    """A text from outside as a terminal may have it: what is neither a letter nor a new line is written as its code."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
 
 
 def first_line(error: Exception) -> str:

@@ -4,7 +4,6 @@ A run from somebody else is no program here: of the classes that its config.yml 
 configurations consist of. nerfstudio is imported when a run is loaded, so that scenes open without it.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import torch
 
 from dimo_ns.core.scene import Scene
 from dimo_ns.errors import DimoError, needs
+from dimo_ns.files.fields import read_json
 from dimo_ns.files.output import check_free
 from dimo_ns.space.file import FILE, save_scene
 from dimo_ns.space.info import SceneInfo
@@ -54,7 +54,7 @@ class Run:
         manager = self.pipeline.datamanager
         dataset = manager.dataset
         report = self.folder / "report" / "metrics.json"
-        metrics = json.loads(report.read_text()) if report.is_file() else {}
+        metrics = read_json(report).values if report.is_file() else {}
         return SceneInfo(
             tuple(manager.motions),
             dataset.frames,

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dimo_ns import cli
+from dimo_ns.cli.commands import say
 from dimo_ns.errors import DimoError
 from dimo_ns.space.file import FILE
 from tests.spaces import some_space
@@ -91,6 +92,11 @@ def test_ctrl_c_is_exit_status_130(tmp_path, check_raises):
     assert exit_info.value.code == 130
 
 
+def test_what_is_printed_cannot_steer_the_terminal(capsys):
+    say("\x1b]0;owned\x07walk", Path("a\x1b[2Jb"), "two\nlines")
+    assert capsys.readouterr().out.splitlines() == [r"\x1b]0;owned\x07walk", r"a\x1b[2Jb", "two", "lines"]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -98,6 +104,8 @@ def test_ctrl_c_is_exit_status_130(tmp_path, check_raises):
         ("Data check folder", "'Data'; did you mean 'data'?"),
         ("export gbl scene -o out.glb", "'export gbl'; did you mean 'export glb'?"),
         ("data from-video in out", "'data from-video'; did you mean 'data from-videos'?"),
+        ("text fti scene", "'text fti'; did you mean 'text fit'?"),
+        ("generate promts -o out.yaml", "'generate promts'; did you mean 'generate prompts'?"),
         ("export zzz", "'export zzz'; expected one of scene, trajectories, ply, glb, html, all."),
     ],
 )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, get_args
 
 import tyro
 
-from dimo_ns.errors import DimoError, on_one_line
+from dimo_ns.errors import DimoError, on_one_line, printable
 
 if TYPE_CHECKING:
     from dimo_ns.data.dataset import Dataset
@@ -59,14 +59,19 @@ def check_command(words: Sequence[str], commands: Any, group: str = "") -> None:
         check_command(words[1:], known[name].__annotations__["command"], f"{group}{name} ")
 
 
+def is_command(word: str, commands: Sequence[str]) -> bool:
+    """Whether what could also be a file is one of these commands, or one of them misspelt."""
+    return word in commands or (not Path(word).exists() and bool(difflib.get_close_matches(word, commands, 1, 0.65)))
+
+
 def say(*items: object) -> None:
-    """Prints each on a line of its own: words as they are, tables and the like as rich draws them."""
+    """Prints each on a line of its own: words as a terminal may have them, tables and the like as rich draws them."""
     from rich.console import Console
     from rich.text import Text
 
     console = Console(markup=False, emoji=False, highlight=False)
     for item in items:
-        words = item if isinstance(item, Text) else str(item) if isinstance(item, (str, Path)) else None
+        words = item if isinstance(item, Text) else printable(str(item)) if isinstance(item, (str, Path)) else None
         console.print(item if words is None else words, soft_wrap=words is not None)
 
 

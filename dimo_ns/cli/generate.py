@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from dimo_ns.cli.commands import Out, Positional, choice, say, say_dataset
+from dimo_ns.cli.commands import Out, Positional, choice, is_command, say, say_dataset
 from dimo_ns.errors import needs
 
 if TYPE_CHECKING:
@@ -18,8 +18,9 @@ COMMANDS = ("run", "prompts", "doctor")
 
 def with_run(args: list[str]) -> list[str]:
     """`dimo generate image.png` is `dimo generate run image.png`."""
-    is_image = len(args) > 1 and args[0] == "generate" and args[1] not in (*COMMANDS, "-h", "--help")
-    return ["generate", "run", *args[1:]] if is_image else args
+    if args[:1] != ["generate"] or len(args) == 1 or args[1] in ("-h", "--help") or is_command(args[1], COMMANDS):
+        return args
+    return ["generate", "run", *args[1:]]
 
 
 @needs("generate", "dimo generate")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dimo_ns.cli.commands import OutOrNone, Positional, Scene, choice, say
+from dimo_ns.cli.commands import OutOrNone, Positional, Scene, choice, is_command, say
 
 CAPTION = 30
 """Letters that fit below a picture."""
@@ -98,9 +98,9 @@ def text_ask(scene: Scene, words: Positional[str], out: OutOrNone = None, overwr
 
 def short_form(args: list[str]) -> list[str]:
     """`text SCENE WORDS` as `text ask SCENE WORDS`; everything else as it is."""
-    if args[:1] == ["text"] and len(args) > 1 and args[1] not in ("ask", "fit") and not args[1].startswith("-"):
-        return ["text", "ask", *args[1:]]
-    return args
+    if args[:1] != ["text"] or len(args) == 1 or args[1].startswith("-") or is_command(args[1], ("ask", "fit")):
+        return args
+    return ["text", "ask", *args[1:]]
 
 
 @dataclass

@@ -27,8 +27,9 @@ def check_free(folder: Path, names: Sequence[str] | None = None, overwrite: bool
     frames alone, so that nothing else is lost. None: this command has no --overwrite that could be added."""
     mend = "choose another place" + ("" if overwrite is None else ", or add --overwrite")
     try:
-        if folder.exists() and not folder.is_dir():
-            raise DimoError(f"There is a file at {folder}, where a folder was to be made; choose another place.")
+        for home in (folder, *((folder / name).parent for name in names or ())):
+            if home.exists() and not home.is_dir():
+                raise DimoError(f"There is a file at {home}, where a folder was to be made; choose another place.")
         if "" in (names or ()):
             raise DimoError(f"The folder {folder} is given where a file is to be written; add the name of a file.")
         if names is None and not overwrite and folder.is_dir() and any(folder.iterdir()):
@@ -51,9 +52,10 @@ def check_free(folder: Path, names: Sequence[str] | None = None, overwrite: bool
 def complete(
     folder: Path, names: Sequence[str], overwrite: bool | None = False, what: str | None = None
 ) -> Iterator[Path]:
-    """Yields an empty folder in which files or folders of these names are to be made. If nothing fails they are then
-    renamed into `folder`, in one step where that is new, and what else bore one of the names is gone; if anything
-    fails, all is as it was. Raises DimoError as `check_free`, and if the disk refuses; `what` is then said of it."""
+    """Yields an empty folder in which files or folders of these names, a name may be FOLDER/NAME, are to be made. If
+    nothing fails they are then renamed into `folder`, in one step where that is new, and what else bore one of the
+    names is gone; if anything fails, all is as it was. Raises DimoError as `check_free`, and if the disk refuses;
+    `what` is then said of it."""
     check_free(folder, names, overwrite)
     with refusals(what, folder if what and len(names) > 1 else folder / names[0]):
         new = not folder.exists()
@@ -70,9 +72,10 @@ def complete(
                 return
             replaced.mkdir()
             made = {partial / name: folder / name for name in names if (partial / name).exists()}
-            for target in (folder / name for name in names):
+            for number, target in enumerate(folder / name for name in names):
+                target.parent.mkdir(exist_ok=True)
                 if target.is_dir() or (target.exists() and target not in made.values()):
-                    target.replace(replaced / target.name)
+                    target.replace(replaced / str(number))
             place(made)
 
 

@@ -111,7 +111,7 @@ def read_gaussians(path: Path) -> tuple[CanonicalGaussians, list[str]]:
 
 def read_latents(folder: Path) -> MotionLatents:
     """Means and variances, of mu.pth and log_var.pth where they are, else of latent_codes.pth."""
-    plain = not (folder / "mu.pth").is_file()
+    plain = not (folder / "mu.pth").exists()
     mu = read_codes(folder / ("latent_codes.pth" if plain else "mu.pth"))
     logvar = torch.full_like(mu, DISTRUST).log() if plain else read_codes(folder / "log_var.pth")
     if logvar.shape != mu.shape:

@@ -2,12 +2,15 @@
 
 Any page that a user looks at can make their browser open a websocket to their own machine, or have its own name
 resolve to it. A browser says which page asks (Origin), and by which name (Host): both are checked before viser sees a
-request. So are paths, which old versions of viser follow out of their folder.
+request. So are paths, which old versions of viser follow out of their folder. Whoever sends what is no message is cut
+off.
 """
 
+import asyncio
 import functools
 import inspect
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -17,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 
 from viser.infra import _infra
 
+log = logging.getLogger(__name__)
 HOME = ("localhost", "127.0.0.1", "::1")
 EVERYWHERE = ("", "0.0.0.0", "::")
 
@@ -56,10 +60,23 @@ def guarded(serve: Callable[..., Any]) -> Callable[..., Any]:
                 return HTTPStatus.FORBIDDEN, [], refused.encode()
             return asked.respond(HTTPStatus.FORBIDDEN, refused)
 
+        async def hear(connection: Any, *path: Any) -> None:
+            asyncio.get_running_loop().set_exception_handler(not_understood)
+            try:
+                await handler(connection, *path)
+            except Exception as error:
+                log.info("A browser was cut off for what it sent.", exc_info=error)
+                await connection.close(1007, "That is no message.")
+
         own_names(host)  # no request waits for them
-        return serve(handler, host, port, process_request=ask, **options)
+        return serve(hear, host, port, process_request=ask, **options)
 
     return checked
+
+
+def not_understood(_: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:
+    """Notes what went wrong with a message after it was read: its values are of kinds that viser does not expect."""
+    log.info("%s", about["message"], exc_info=about.get("exception"))
 
 
 def refusal(path: str, host: str, origins: Sequence[str], bound: str) -> str | None:

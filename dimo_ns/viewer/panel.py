@@ -204,9 +204,13 @@ class Panel:
         with self._turn:
             if not self._waits(name):
                 return None
-            value = self._handles[name].value
+            handle = self._handles[name]
+            value = handle.value
+            if not can_be(handle, value):
+                handle.value = self._agreed[name]
+                raise DimoError(f"{name} cannot be {value!r:.40}.")
             try:
-                self._acts[name](self._handles[name])
+                self._acts[name](handle)
             finally:
                 self._agreed[name], self._moved[name] = value, time.monotonic()
             return ""
@@ -262,3 +266,9 @@ class Panel:
         out = self.state.save(self._handles["name"].value, shown)
         self.follow()
         return f"Saved to {out}: {shown.words}"
+
+
+def can_be(handle: Any, value: Any) -> bool:
+    """Whether a control has such a value: whoever connects may say what they like."""
+    options, low, high = (getattr(handle, name, None) for name in ("options", "min", "max"))
+    return (not options or value in options) and (low is None or low <= value <= high)

@@ -178,7 +178,8 @@ class State:
 
     def go_to(self, x: float, y: float) -> None:
         """Shows the latent at a place on the map, x and y from 0 to 1."""
-        self._set(self.map.latent_at(self.map.low.new_tensor([x, y])), "")
+        place = [min(max(0.0, v), 1.0) for v in (x, y)]  # in this order, NaN is 0
+        self._set(self.map.latent_at(self.map.low.new_tensor(place)), "")
 
     # --- time -------------------------------------------------------------------------------------------------------
 
@@ -190,7 +191,7 @@ class State:
 
     def seek(self, time: float) -> None:
         with self._change():
-            self.phase = min(max(time, 0.0), 1 - 1e-6)
+            self.phase = min(max(0.0, time), 1 - 1e-6)  # in this order, NaN is 0
 
     def step(self, frames: int) -> None:
         """Stops, and goes to a frame beside this one, from the last on to the first."""

@@ -1,13 +1,17 @@
 """`dimo export`, `dimo render` and `dimo import` as a user types them."""
 
+import errno
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from plyfile import PlyData
 
 from dimo_ns import cli
+from dimo_ns.export import everything
 from dimo_ns.space.file import FILE
 from tests.spaces import FRAMES, some_space
 
@@ -33,6 +37,40 @@ def test_everything_is_exported_at_once(scene: Path, tmp_path: Path, capsys: pyt
         dimo("export", "all", scene, "-o", tmp_path / "out")
     assert exit_info.value.code == 2
     assert "--overwrite" in capsys.readouterr().err
+
+
+def test_on_a_full_disk_everything_is_as_it_was(
+    scene: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    dimo("export", "all", scene, "-o", tmp_path / "old", "--motions", "walk")
+
+    def files() -> dict[Path, tuple[int, int]]:
+        return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in tmp_path.rglob("*") if path.is_file()}
+
+    before = files()
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(everything, "export_video", full)
+    for words in (("new",), ("old", "--overwrite")):
+        with pytest.raises(SystemExit) as exit_info:
+            dimo("export", "all", scene, "-o", tmp_path / words[0], *words[1:], "--motions", "walk", "sit")
+        assert exit_info.value.code == 2
+        assert "No space left on device" in capsys.readouterr().err
+        assert files() == before
+        assert [path.name for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_everything_replaces_its_own_and_nothing_else(scene: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    dimo("export", "all", scene, "-o", out, "--motions", "walk")
+    (out / "ply" / "mine.ply").write_text("mine")
+    old = (out / "motions.mp4").read_bytes()
+    dimo("export", "all", scene, "-o", out, "--motions", "walk", "sit", "--overwrite")
+    assert {path.name for path in (out / "ply").iterdir()} == {"canonical.ply", "walk", "sit", "mine.ply"}
+    assert (out / "motions.mp4").read_bytes() != old
+    assert not list(out.rglob(".*"))
 
 
 def test_each_export_takes_motions_and_blends(scene: Path, tmp_path: Path):

@@ -96,6 +96,18 @@ def test_texts_of_the_dataset_stay_texts(run: Path):
         assert f"{text}{text} again" in found.text  # the heading, then the prompt
 
 
+def test_figures_that_are_none_are_refused(run: Path):
+    figures = run / "report" / "metrics.json"
+    kept = figures.read_text()
+    try:
+        for text in ("{", "[1]", "[" * 100 + "]" * 100):
+            figures.write_text(text)
+            with pytest.raises(DimoError, match=r"metrics\.json"):
+                _ = load_run(run).info
+    finally:
+        figures.write_text(kept)
+
+
 def test_an_exported_run_poses_as_the_run_does(run: Path, tmp_path: Path):
     scene, info = load_scene(export_scene(run, tmp_path))
     trained = load_run(run).scene

@@ -1,5 +1,6 @@
 """A checkpoint in the authors' layout, written here, moves as their network does, evaluated here without ours."""
 
+import os
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,11 @@ def break_network(folder: Path) -> None:
     torch.save({**state, "deformnet.3.weight": torch.zeros(2, 2)}, folder / "timenet.pth")
 
 
+def break_pipe(folder: Path) -> None:
+    (folder / "mu.pth").unlink()
+    os.mkfifo(folder / "mu.pth")
+
+
 def break_number(folder: Path) -> None:
     torch.save(torch.full((MOTIONS, DIM), torch.nan), folder / "mu.pth")
 
@@ -157,6 +163,7 @@ BROKEN = {
     "no gaussians": (lambda f: (f / "point_cloud.ply").unlink(), r"There is no point_cloud\.ply"),
     "no decoder": (lambda f: (f / "timenet.pth").unlink(), r"There is no timenet\.pth"),
     "no latents": (lambda f: (f / "mu.pth").unlink(), r"There is no latent_codes\.pth"),
+    "a pipe of latents": (break_pipe, r"mu\.pth is a pipe"),
     "text": (lambda f: (f / "point_cloud.ply").write_text("hello"), "not a .ply file"),
     "cut short": (lambda f: (f / "timenet.pth").write_bytes((f / "timenet.pth").read_bytes()[:999]), "cannot be read"),
     "no radius": (break_radius, "has no 'c_radius'"),

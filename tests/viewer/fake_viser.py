@@ -61,7 +61,9 @@ class Gui(viser.GuiApi):
     def add_slider(self, label, min, max, step, initial_value):
         assert min < max
         assert min <= initial_value <= max
-        return self._add(label, initial_value)
+        slider = self._add(label, initial_value)
+        slider.min, slider.max = min, max
+        return slider
 
     def add_button_group(self, label, options):
         return self._add(label, None, options)

@@ -1,19 +1,25 @@
 """A viewer answers to its user's programs and to its own pages alone."""
 
+import gc
 import http.client
+import logging
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
+import msgspec
 import pytest
 import viser
-from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
 
 from dimo_ns.viewer.doors import guard_viewers, refusal
 from dimo_ns.viewer.serve import free_port
 
 HOME, EVERYWHERE = "127.0.0.1", "0.0.0.0"
 MACHINE = socket.gethostname()
+PROTOCOLS: Any = [f"viser-v{viser.__version__}"] if hasattr(viser, "__version__") else None
 
 
 @pytest.mark.parametrize(
@@ -103,11 +109,40 @@ def test_no_file_of_the_users_is_served(port: int, path: str):
     assert b"root:" not in content
 
 
+def messages() -> list[bytes | str]:
+    """What no page sends: no msgpack, no message, none that there is, too few fields, values of other kinds."""
+    looks = {"wxyz": ["a"] * 4, "position": None, "fov": "wide", "aspect": [], "look_at": 1, "up_direction": {}}
+    sizes = {"near": 0, "far": 1, "image_height": -1, "image_width": "x"}
+    kinds: list[Any] = [1, [], {}, {"type": 5}, {"type": "Nope"}, {"type": "GuiUpdateMessage"}]
+    kinds += [{"type": "ViewerCameraMessage", **looks, **sizes}]
+    kinds += [{"type": "GuiUpdateMessage", "uuid": "none", "updates": updates} for updates in (5, {"value": None})]
+    return [b"", b"\xff", b"\xdf" * 100, b"{}", "text", *map(msgspec.msgpack.encode, kinds)]
+
+
+def test_what_is_no_message_harms_nobody_and_prints_nothing(port: int, capfd, caplog):
+    def browser() -> ClientConnection:
+        return connect(f"ws://localhost:{port}/", subprotocols=PROTOCOLS)
+
+    with browser() as other:
+        assert other.recv(timeout=10)
+        for message in messages():
+            with browser() as ours:
+                ours.send(message)
+                with suppress(ConnectionClosed, TimeoutError):
+                    while True:
+                        ours.recv(timeout=0.2)
+        assert other.ping().wait(10)
+        with browser() as another:
+            assert another.recv(timeout=10)
+    gc.collect()  # what went wrong in a task is told when that is forgotten
+    assert "Traceback" not in "".join(capfd.readouterr())
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 def test_a_page_from_elsewhere_gets_no_socket_and_our_own_does(port: int):
     address = f"ws://localhost:{port}/"
-    protocols = [f"viser-v{viser.__version__}"] if hasattr(viser, "__version__") else None
-    with connect(address, origin=f"http://localhost:{port}", subprotocols=protocols) as ours:  # pyright: ignore
+    with connect(address, origin=f"http://localhost:{port}", subprotocols=PROTOCOLS) as ours:  # pyright: ignore
         assert ours.recv(timeout=10)
     with pytest.raises(InvalidStatus) as refused:
-        connect(address, origin="http://evil.example", subprotocols=protocols)  # pyright: ignore
+        connect(address, origin="http://evil.example", subprotocols=PROTOCOLS)  # pyright: ignore
     assert refused.value.response.status_code == 403

@@ -1,6 +1,7 @@
 """The panel and the state say the same, whoever has changed what."""
 
 import html
+import math
 import re
 import threading
 from dataclasses import replace
@@ -26,6 +27,27 @@ def made(tmp_path, monkeypatch: pytest.MonkeyPatch) -> tuple[Gui, State, Panel]:
     space.source = tmp_path
     state = State(space)
     return gui, state, Panel(gui, state, Overlays(Scene()))
+
+
+@pytest.mark.parametrize(
+    ("label", "value"),
+    [
+        ("Frame", math.nan),
+        ("Frame", 1e9),
+        ("Map x", -1.0),
+        ("Trail (frames)", 10**9),
+        ("Picture", "x"),
+        ("A", "nobody"),
+    ],
+)
+def test_a_value_that_a_control_cannot_have_changes_nothing(made, label: str, value: object):
+    """Whoever connects may send what they like, and everybody looks at the same state."""
+    gui, state, panel = made
+    gui["Frame"].hand(2.0)
+    version, before = state.version, gui[label].value
+    gui[label].hand(value)
+    assert (state.version, gui[label].value) == (version, before)
+    assert "cannot be" in panel.message.content
 
 
 def test_every_control_does_what_it_says(made):
