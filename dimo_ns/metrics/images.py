@@ -131,8 +131,8 @@ def save(image: Float[Tensor, "h w 3"], folder: Path, number: int) -> None:
 class Stills:
     """What holding a true picture still would score, beside the model's PSNR on the same images.
 
-    `first_frame`: the first frame of the same motion and view, over the frames after it. `first_motion`: the first
-    frame of the first motion, over the images that differ from it.
+    `first_frame`: the first frame of the same motion and view; `first_motion`: the first frame of the first motion;
+    each over the images that differ from it: of an equal one, as where a motion begins late, the score says nothing.
     """
 
     def __init__(self, first_motion: str):
@@ -142,13 +142,12 @@ class Stills:
 
     def compare(self, shot: Shot, ours: float) -> dict[str, float]:
         """Takes a shot and the model's PSNR on it; shots come in the order of motions, then frames. Returns
-        `still_psnr`, of the first frame held still, for the frames after it."""
-        first = (shot.motion, shot.view) not in self._pictures
+        `still_psnr`, of the first frame held still, for the frames that differ from it."""
         own = self._pictures.setdefault((shot.motion, shot.view), shot.target)
         other = self._pictures.get((self._first_motion, shot.view))
         if other is not None and not torch.equal(other, shot.target):
             self._scores["first_motion"].append((psnr((other - shot.target).square()), ours))
-        if first:
+        if torch.equal(own, shot.target):
             return {}
         self._scores["first_frame"].append((psnr((own - shot.target).square()), ours))
         return {"still_psnr": self._scores["first_frame"][-1][0]}

@@ -105,7 +105,7 @@ def _tables(figures: dict[str, Any]) -> str:
         [
             name,
             *(f"{m[key]:.{digits}f}" if key in m else "" for key, _, digits in present),
-            f"{m.get('still_psnr', 0):.2f}",
+            f"{m['still_psnr']:.2f}" if "still_psnr" in m else "",
         ]
         + ([f"{errors[name]['percent']:.2f} %"] if errors else [])
         for name, m in figures["motions"].items()

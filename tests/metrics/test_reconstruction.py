@@ -9,6 +9,7 @@ import torch
 from dimo_ns.core.types import Gaussians, RigidTransforms
 from dimo_ns.data.dataset import Dataset, Motion, orbit_view
 from dimo_ns.data.format import write
+from dimo_ns.metrics.images import Shot, Stills
 from dimo_ns.metrics.reconstruction import frechet, reconstruct
 from dimo_ns.metrics.tracks import track_errors
 
@@ -86,6 +87,20 @@ def test_a_held_picture_scores_what_the_truth_has_moved(dataset: Dataset):
     assert still["psnr"] == pytest.approx(HALF + 20 * math.log10(5), abs=1e-3)
     assert still["model_psnr"] == pytest.approx(decibels(102, 204), abs=1e-4)
     assert found.by_motion["walk"]["still_psnr"] == pytest.approx(still["psnr"], abs=1e-3)
+
+
+def test_frames_that_are_equal_to_the_held_one_say_nothing():
+    """A motion that begins late would score 100 dB there, and its mean would be far from what not moving is worth."""
+    stills = Stills("walk")
+    empty = torch.zeros(8, 8, 1)
+    frames = [torch.full((8, 8, 3), grey) for grey in (0.0, 0.0, 0.1)]
+    found = [
+        stills.compare(Shot("walk", "view", f, frame, empty, frame, empty, 0.0), 30.0 + f)
+        for f, frame in enumerate(frames)
+    ]
+    assert found == [{}, {}, {"still_psnr": pytest.approx(20)}]  # -10 log10(0.1^2)
+    expected = {"psnr": pytest.approx(20), "model_psnr": 32.0, "images": 1}
+    assert stills.figures() == {"first_frame": expected, "first_motion": expected}
 
 
 def test_one_video_has_no_distance_and_the_same_videos_have_none():

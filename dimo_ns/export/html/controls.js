@@ -53,11 +53,12 @@ class Controls {
     const { player, space } = this;
     const axes = player.offsets.length;
     const { reach } = space.sliders;
-    $("exploring").hidden = space.motions.length < 2 && !axes;
+    const several = space.motions.length > 1;
+    $("exploring").hidden = !several && !axes;
     $("random").hidden = !axes;
     $("random").onclick = () => player.wander(space.randomLatent());
     $("note").textContent = space.decodes
-      ? `Drag across the map, or go up to ${reach} standard deviations along each principal axis of the motions.`
+      ? `${several ? "Drag across the map, or go" : "Go"} up to ${reach} standard deviations along each principal axis of the motions.`
       : "Drag across the map. The decoder of this object is too heavy for a page: motions between the known ones are " +
         "blends of their paths.";
     this.sliders = Array.from({ length: axes }, (_, i) => {
@@ -68,8 +69,8 @@ class Controls {
       $("axes").append(row);
       return slider;
     });
-    $("map").toggleAttribute("hidden", space.motions.length < 2);
-    if ($("map").hasAttribute("hidden")) return;
+    $("map").toggleAttribute("hidden", !several);
+    if (!several) return;
     this.map = new LatentMap($("map"), space, (place, motion) => {
       if (motion === null) player.wander(space.latentAt(place));
       else player.choose(motion);

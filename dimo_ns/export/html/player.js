@@ -166,7 +166,7 @@ class Player {
       if (busy) return;
       const passed = now - before;
       before = now;
-      this.advance(Math.min(passed / 1000, 0.1));
+      this.advance(Math.min(Math.max(passed, 0) / 1000, 0.1)); // the first tick may bear an earlier time
       this.changed();
       if (this.stale) durations.push(passed);
       else durations.length = 0;
