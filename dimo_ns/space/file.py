@@ -24,7 +24,7 @@ from dimo_ns.errors import DimoError
 from dimo_ns.files.durable import write_files
 from dimo_ns.files.fields import Fields, read_json
 from dimo_ns.files.opening import MAX_TENSOR_BYTES, regular
-from dimo_ns.files.output import refusals
+from dimo_ns.files.output import complete
 from dimo_ns.rasterize.skinning import fused_skin
 
 FORMAT, VERSION = "dimo-scene", 1
@@ -37,7 +37,7 @@ def save_scene(scene: Scene, info: Mapping[str, Any], path: Path) -> Path:
     """Writes a scene to `path` (a .safetensors file) and what is known of it beside it (.json); returns `path`.
 
     `info` holds `motions`, one entry with a `name` per row of the latents in their order, and anything else that JSON
-    can hold. Both files are written beside and renamed into place. Raises DimoError as `check_numbers`, if the
+    can hold. Both files appear together, in place of what was there. Raises DimoError as `check_numbers`, if the
     motions are not those of the latents, or if nothing can be written.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in scene.state_dict().items()}
@@ -55,8 +55,9 @@ def save_scene(scene: Scene, info: Mapping[str, Any], path: Path) -> Path:
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     text = json.dumps(described, indent=1, allow_nan=False) + "\n"
-    with refusals("The scene", path, "make room, or choose --out"):
-        write_files({path: content, path.with_suffix(".json"): text.encode()})
+    about = path.with_suffix(".json").name
+    with complete(path.parent, [about, path.name], overwrite=True, what="The scene") as partial:
+        write_files({partial / path.name: content, partial / about: text.encode()})
     return path
 
 

@@ -102,15 +102,30 @@ def test_a_scene_that_is_not_finite_is_not_written(tmp_path: Path):
 def test_a_full_disk_is_an_error_that_keeps_the_scene_before(tmp_path: Path, full_disk):
     path = save_scene(some_scene(), INFO, tmp_path / FILE)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    with full_disk(), pytest.raises(DimoError, match=r"No space left on device.*choose --out"):
+    with full_disk(), pytest.raises(DimoError, match=r"No space left on device.*choose another place"):
         save_scene(some_scene("mlp"), INFO, path)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path):
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(DimoError, match="could not be written"):
+    with pytest.raises(DimoError, match="where a folder was to be made"):
         save_scene(some_scene(), INFO, tmp_path / "taken" / FILE)
+
+
+def test_a_new_folder_appears_with_both_files_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A program that dies between two renames would leave a scene that cannot be read, and is in the way."""
+    seen = []
+    replace = Path.replace
+
+    def watched(self: Path, target: Path) -> Path:
+        seen.append((tmp_path / "new").exists())
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    save_scene(some_scene(), INFO, tmp_path / "new" / FILE)
+    assert not any(seen)  # until the last rename, that of the folder
+    assert {path.name for path in (tmp_path / "new").iterdir()} == {FILE, "scene.json"}
 
 
 def test_every_latent_needs_a_name(tmp_path: Path):
