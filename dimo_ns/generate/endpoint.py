@@ -38,7 +38,8 @@ def endpoint(
                 response_format={"type": "json_object"},
             )
             choices = getattr(reply, "choices", None)
-            return (choices[0].message.content or "") if choices else ""
+            text = choices[0].message.content if choices else ""
+            return text if isinstance(text, str) else ""
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise DimoError(f"The endpoint {url} wants a key ({error.status_code}); put it in {KEY}.") from error
         except openai.APITimeoutError as error:

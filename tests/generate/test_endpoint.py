@@ -126,6 +126,9 @@ def test_rows_that_are_no_motions_are_left_out_and_fewer_are_better_than_none(se
     assert len(server.requests) == 1 + prompts.TRIES
 
 
+WRONG = "does not speak OpenAI's language|did not give motions"
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -134,8 +137,23 @@ def test_rows_that_are_no_motions_are_left_out_and_fewer_are_better_than_none(se
         ('{"motions": "walks"}', "no list of motions"),
         ('{"motions": []}', "have no labels"),
         ("", "did not give motions"),
-        ("RAW<html>", "does not speak OpenAI's language|did not give motions"),
+        ("RAW<html>", WRONG),
         ("RAW{}", "did not give motions"),
+        *(
+            (f'RAW{{"choices": {choices}}}', WRONG)
+            for choices in (
+                "3",
+                '"x"',
+                "{}",
+                "[]",
+                "[3]",
+                "[null]",
+                '[{"message": null}]',
+                '[{"message": {"content": ["{}"]}}]',
+                '[{"message": {"content": {"text": "x"}}}]',
+                '[{"message": {"content": 7}}]',
+            )
+        ),
     ],
 )
 def test_garbage_is_refused_after_some_tries(server, text, complaint):
