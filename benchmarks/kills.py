@@ -19,7 +19,6 @@ import struct
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +31,7 @@ from nerfstudio.utils import writer
 
 from benchmarks.hostile.__main__ import make_material, prepare
 from benchmarks.hostile.commands import COMMANDS
-from benchmarks.hostile.judge import Listing, listing
+from benchmarks.hostile.judge import Listing, exit_code, listing
 from dimo_ns import demo
 from dimo_ns.cli import main as dimo
 from dimo_ns.config import dimo_laptop, dimo_paper
@@ -224,17 +223,7 @@ def in_child(job: Job, material: Path, folder: Path, counter: mmap.mmap, before_
 
     writer.EVENT_WRITERS.clear()
     sys.addaudithook(look)
-    code = 0
-    try:
-        job.do(material, folder)
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else 1
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    return code
+    return exit_code(lambda: job.do(material, folder))
 
 
 # --- many lives -------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from hashlib import sha256
@@ -91,9 +92,14 @@ def in_child(line: list[str], folder: Path) -> int:
     os.environ |= {"TMPDIR": str(folder / "tmp")}
     tempfile.tempdir = None
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    return exit_code(lambda: main(line))
+
+
+def exit_code(act: Callable[[], object]) -> int:
+    """What a process that does this ends with; a traceback goes to stderr."""
     code = 0
     try:
-        main(line)
+        act()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1
     except BaseException:
