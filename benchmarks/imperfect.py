@@ -13,7 +13,7 @@ import copy
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from itertools import product
 from pathlib import Path
@@ -23,14 +23,15 @@ import numpy as np
 from jaxtyping import Float
 from nerfstudio.scripts.train import train_loop
 from nerfstudio.utils import writer
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 from scipy import ndimage
 
 from dimo_ns.config import dimo_laptop
 from dimo_ns.data.dataset import Dataset, View
-from dimo_ns.data.format import load, write
-from dimo_ns.data.frames import read_clip
+from dimo_ns.data.format import load
+from dimo_ns.data.frames import convert, read_clip
 from dimo_ns.runs import load_run
 from dimo_ns.training.evaluation import evaluate_model
 
@@ -85,31 +86,16 @@ def spoil(clip: Clip, kinds: Sequence[str], amount: float, rng: np.random.Genera
 
 def spoiled_set(source: Dataset, out: Path, kinds: Sequence[str], strength: float, seed: int) -> Dataset:
     """Writes a dataset like `source` whose training views, but the first, are spoiled."""
-    views, motions = source.train_views, source.motions
-
-    def frames() -> Iterator[tuple[str, str, int, np.ndarray]]:
-        for (m, motion), view in product(enumerate(motions), source.views):
-            clip: dict[int, Any] = dict(read_clip(source, motion.name, view.name))
-            if view in views and motion.split == "train":
-                turned = abs((azimuth(view) - azimuth(views[0]) + 180) % 360 - 180) / 180
-                rng = np.random.default_rng((seed, m, views.index(view)))
-                straight = np.stack([clip[frame] for frame in sorted(clip)]).astype(np.float32) / 255
-                changed = np.round(255 * spoil(straight, kinds, strength * turned, rng)).astype(np.uint8)
-                clip = dict(zip(sorted(clip), changed, strict=True)) if turned else clip
-            yield from ((motion.name, view.name, frame, picture) for frame, picture in clip.items())
-
-    return write(
-        out,
-        object=source.object,
-        prompt=source.prompt,
-        licence=source.licence,
-        fps=source.fps,
-        views=source.views,
-        motions=motions,
-        frames=frames(),
-        tracks=dict(np.load(source.tracks)) if source.tracks else None,
-        test_frames=source.test_frames,
-    )
+    dataset = convert(source, out)
+    first, *others = dataset.train_views
+    for (m, motion), (v, view) in product(enumerate(dataset.train_motions), enumerate(others, 1)):
+        turned = abs((azimuth(view) - azimuth(first) + 180) % 360 - 180) / 180
+        clip: dict[int, Any] = dict(read_clip(dataset, motion.name, view.name))
+        straight = np.stack([clip[frame] for frame in sorted(clip)]).astype(np.float32) / 255
+        spoiled = spoil(straight, kinds, strength * turned, np.random.default_rng((seed, m, v)))
+        for frame, rgba in zip(sorted(clip), np.round(255 * spoiled).astype(np.uint8), strict=True):
+            Image.fromarray(rgba).save(dataset.sources[motion.name, view.name, frame].path)
+    return load(out)
 
 
 def azimuth(view: View) -> float:

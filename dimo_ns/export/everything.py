@@ -25,8 +25,7 @@ def export_all(
 ) -> list[Path]:
     """Writes trajectories.npz, scene.glb, scene.html, ply/, motions.mp4 and trails.mp4 into `folder`; returns them.
 
-    `progress` is asked for a function for each file by its name. All are
-    written or none. Raises DimoError.
+    `progress` is asked for a function for each file by its name. All are written or none. Raises DimoError.
     """
     names = [clip.name for clip in clips]
     files = [TRAJECTORIES, GLTF, HTML, MOTIONS, TRAILS]
