@@ -122,7 +122,7 @@ def test_weights_that_are_not_those_are_refused(tmp_path, monkeypatch):
 
 
 def test_what_is_not_here_is_named_with_the_reason(monkeypatch):
-    monkeypatch.setattr(perceptual.flip, "flip_evaluator", None)
+    monkeypatch.setattr(perceptual.flip, "available", lambda: False)
     found = Perceptual(None, None)
     assert found.missing.keys() == {"flip", "st_lpips", "lpips"}
     assert "dimo-ns[perceptual]" in found.missing["st_lpips"]
