@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 from torch import Tensor
 
@@ -95,6 +95,11 @@ def psnr(squared_error: Float[Tensor, "*any"]) -> float:
     return float(-10 * torch.log10(squared_error.mean().clamp(min=10 ** (-MAX_PSNR / 10))))
 
 
+def foreground(alpha: Float[Tensor, "h w 1"], mask: Float[Tensor, "h w 1"]) -> Bool[Tensor, "h w"]:
+    """Where the render or the truth shows anything."""
+    return ((alpha > VISIBLE) | (mask > VISIBLE)).squeeze(-1)
+
+
 def compare(
     image: Float[Tensor, "h w 3"],
     alpha: Float[Tensor, "h w 1"],
@@ -103,7 +108,7 @@ def compare(
 ) -> dict[str, float]:
     """PSNR and SSIM of a render against the truth, of the whole image and of its foreground where there is any."""
     squared = (image - target).square()
-    inside = ((alpha > VISIBLE) | (mask > VISIBLE)).squeeze(-1)
+    inside = foreground(alpha, mask)
     similar = losses.ssim(image[None], target[None])[0]
     inner = inside[SSIM_MARGIN:-SSIM_MARGIN, SSIM_MARGIN:-SSIM_MARGIN]
     figures = {"psnr": psnr(squared), "ssim": float(similar.mean())}

@@ -12,7 +12,7 @@ from torch import Tensor
 from dimo_ns.core.types import Gaussians
 from dimo_ns.data.dataset import Dataset, View
 from dimo_ns.metrics.images import Shot, Stills, means, shots
-from dimo_ns.metrics.perceptual import Lpips
+from dimo_ns.metrics.perceptual import Perceptual
 from dimo_ns.metrics.pretrained import ClipSimilarity, VideoFeatures, frechet_distance
 
 
@@ -40,7 +40,7 @@ def reconstruct(
     *,
     stride: int = 1,
     still: bool = True,
-    lpips: Lpips | None = None,
+    perceptual: Perceptual | None = None,
     clip: ClipSimilarity | None = None,
     video: VideoFeatures | None = None,
     each: Callable[[Shot], object] = lambda shot: None,
@@ -48,7 +48,8 @@ def reconstruct(
     """Compares every `stride`-th frame of these motions in these views with its render.
 
     `pose` gives the posed Gaussians [1, n, ...] of a motion and a frame. `still`: whether true pictures held still are
-    compared too. `each` is called with every shot. Raises DimoError for frames that cannot be read.
+    compared too. `perceptual`: what measures how different they look. `each` is called with every shot. Raises
+    DimoError for frames that cannot be read.
     """
     stills, rows, features = Stills(motions[0]), [], []
     images, pixels, seconds = 0, 0, 0.0
@@ -58,8 +59,8 @@ def reconstruct(
             figures = shot.figures()
             if still:
                 figures |= stills.compare(shot, figures["psnr"])
-            if lpips is not None:
-                figures["lpips"] = float(lpips(shot.image[None], shot.target[None]))
+            if perceptual is not None:
+                figures |= perceptual.figures(shot)
             if clip is not None or video is not None:
                 videos[shot.view].append(torch.stack([shot.image, shot.target]))
             rows.append((motion, shot.view, figures))

@@ -21,6 +21,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th, td { padding: .2rem .9rem .2rem 0; text-align: right; border-bottom: 1px solid #e4e4e4; font-weight: normal }
 th:first-child, td:first-child { text-align: left } thead th { color: #666 }
 """
+CHAMFER = {"cd_3d": "CD-3D", "cd_4d": "CD-4D", "cd_m": "CD-M"}
 
 
 def write_run_page(path: Path) -> Path:
@@ -96,28 +97,37 @@ def _tables(figures: dict[str, Any]) -> str:
         ("psnr", "PSNR", 2),
         ("foreground_psnr", "foreground PSNR", 2),
         ("ssim", "SSIM", 4),
+        ("flip", "FLIP", 4),
+        ("st_lpips", "ST-LPIPS", 4),
         ("lpips", "LPIPS", 4),
     ]
     present = [c for c in columns if c[0] in figures]
-    errors = figures.get("track_errors", {})
-    head = ["", *(label for _, label, _ in present), "still PSNR"] + (["track error"] if errors else [])
+    errors, surfaces = figures.get("track_errors", {}), figures.get("chamfer", {})
+    head = ["", *(label for _, label, _ in present), "still PSNR"]
+    head += ["track error", *CHAMFER.values()] if errors else []
     rows = [
         [
             name,
             *(f"{m[key]:.{digits}f}" if key in m else "" for key, _, digits in present),
             f"{m['still_psnr']:.2f}" if "still_psnr" in m else "",
         ]
-        + ([f"{errors[name]['percent']:.2f} %"] if errors else [])
+        + ([f"{errors[name]['percent']:.2f} %", *(f"{surfaces[name][key]:.4f}" for key in CHAMFER)] if errors else [])
         for name, m in figures["motions"].items()
     ]
     mean = ["all", *(f"{figures[key]:.{digits}f}" for key, _, digits in present)]
     mean += [f"{figures['still']['first_frame']['psnr']:.2f}"] if "first_frame" in figures["still"] else [""]
-    mean += [f"{figures['track_error_percent']:.2f} %"] if errors else []
+    if errors:
+        mean += [f"{figures['track_error_percent']:.2f} %", *(f"{figures[key]:.4f}" for key in CHAMFER)]
     train = figures["train_views"]
     note = (
         f"Over {figures['images']} images of held-out {figures['held_out']}, on white; on training views PSNR "
         f"{train['psnr']:.2f}. Still: the true first frame of the motion, held. "
-        + ("Track error: mean, in % of the object's diameter." if errors else "")
+        + (
+            "Track error: mean, in % of the object's diameter. CD: Chamfer distances of the Gaussians from the true "
+            "points, of shape, of shape and course, of motion; in half of the longest side of the object's box."
+            if errors
+            else ""
+        )
     )
     return _table(head, [*rows, mean]) + f"<p>{note}</p>"
 

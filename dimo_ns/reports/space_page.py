@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from dimo_ns.draw import plotting, style
 
 BLUE, ORANGE, GREEN, RED = style.PALETTE[:4]
+DISTANCES = (("flip", "FLIP"), ("cd_3d", "CD-3D"), ("cd_4d", "CD-4D"), ("cd_m", "CD-M"))
 FITS = (
     ("best_training_motion", "nearest training motion", style.RULE),
     ("latent", "latent, all views", BLUE),
@@ -54,9 +55,12 @@ def _reconstruction(axes: Axes, found: dict[str, Any]) -> None:
     still = [found["by_motion"][n].get("still_psnr", np.nan) for n in names]
     axes.plot(np.minimum(still, 60), rows, "|", ms=9, mew=1.6, color=ORANGE, label="its first frame held still")
     _names(axes, names)
-    axes.set_xlabel(f"PSNR, {found['views']} views (dB); mean {found['psnr']:.1f}")
+    others = [f"{label} {found[key]:.3f}" for key, label in DISTANCES if key in found]
+    axes.set_xlabel(
+        "\n".join([f"PSNR, {found['views']} views (dB); mean {found['psnr']:.1f}", ", ".join(others)]).strip()
+    )
     axes.set_xlim(left=10)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.26 if others else -0.18), ncols=2)
 
 
 def _held_out(axes: Axes, found: dict[str, Any]) -> None:

@@ -13,8 +13,9 @@ from rich.progress import Progress
 
 from dimo_ns.core.types import Gaussians, RigidTransforms
 from dimo_ns.data.dataset import Dataset
-from dimo_ns.metrics.images import Shot, save
-from dimo_ns.metrics.perceptual import MISSING, Lpips
+from dimo_ns.metrics.chamfer import chamfers
+from dimo_ns.metrics.images import Shot, means, save
+from dimo_ns.metrics.perceptual import Perceptual
 from dimo_ns.metrics.reconstruction import reconstruct
 from dimo_ns.metrics.tracks import track_errors
 from dimo_ns.training.datamanager import DimoDataManager
@@ -34,7 +35,7 @@ def evaluate_model(model: DimoModel, manager: DimoDataManager, output_path: Path
     """
     dataset, names = manager.dataset, model.motion_names
     stride = train_stride(dataset, names)
-    lpips = model.lpips or Lpips.find()
+    perceptual = Perceptual.find(model.lpips)
     numbers = count()
 
     def pose(motion: str, frame: int) -> Gaussians:
@@ -53,7 +54,7 @@ def evaluate_model(model: DimoModel, manager: DimoDataManager, output_path: Path
                 save(torch.cat([shot.target, shot.image, error], 1), output_path, next(numbers))
 
         views = dataset.test_views or dataset.train_views
-        tests = reconstruct(dataset, names, views, pose, lpips=lpips, each=held_out)
+        tests = reconstruct(dataset, names, views, pose, perceptual=perceptual, each=held_out)
         trains = reconstruct(
             dataset, names, dataset.train_views, pose, stride=stride, still=False, each=seen_in_training
         )
@@ -62,8 +63,8 @@ def evaluate_model(model: DimoModel, manager: DimoDataManager, output_path: Path
     figures: dict[str, Any] = dict(tests.mean)
     figures["num_rays_per_sec"] = (tests.pixels + trains.pixels) / seconds
     figures["fps"] = (tests.images + trains.images) / seconds
-    if lpips is None:
-        figures["skipped"] = f"lpips: {MISSING}"
+    if perceptual.missing:
+        figures["skipped"] = "; ".join(f"{name}: {reason}" for name, reason in perceptual.missing.items())
     figures["images"] = tests.images
     figures["held_out"] = "views" if dataset.test_views else "nothing: the dataset has no test views"
     figures["still"] = tests.still
@@ -99,16 +100,19 @@ def keypoint_transforms(model: DimoModel, motion_id: int) -> RigidTransforms | N
 
 
 def tracks(model: DimoModel, dataset: Dataset) -> dict[str, Any]:
-    """The error of true surface points that ride on key points, by motion; nothing without ground truth, or while no
-    key points move."""
+    """The error of true surface points that ride on key points, and the Chamfer distances of the Gaussians from them,
+    by motion; nothing without ground truth, or while no key points move."""
     moved = {name: keypoint_transforms(model, row) for row, name in enumerate(model.motion_names)}
     known = {name: transforms for name, transforms in moved.items() if transforms is not None}
     errors = track_errors(dataset, model.scene.keypoints, known)
     if not errors:
         return {}
+    surfaces = {name: asdict(found) for name, found in chamfers(dataset, model.scene, known).items()}
     return {
         "track_error_percent": float(np.mean([error.percent for error in errors.values()])),
         "track_errors": {name: asdict(error) for name, error in errors.items()},
+        **means(surfaces.values()),
+        "chamfer": surfaces,
     }
 
 

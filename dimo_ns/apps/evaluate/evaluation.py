@@ -9,7 +9,7 @@ from dimo_ns.apps.evaluate.protocol import Protocol
 from dimo_ns.apps.language import Paraphrases, language_figures
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.errors import DimoError
-from dimo_ns.metrics.perceptual import MISSING, Lpips
+from dimo_ns.metrics.perceptual import Perceptual
 from dimo_ns.metrics.pretrained import ClipSimilarity, VideoFeatures
 from dimo_ns.space.motion_space import MotionSpace
 
@@ -43,16 +43,15 @@ def evaluate_space(
         "skipped": {},
     }
     skipped = figures["skipped"]
-    lpips = Lpips.find()
-    if lpips is None:
-        skipped["lpips"] = MISSING
+    perceptual = Perceptual.find()
+    skipped |= perceptual.missing
     if clip is None:
         skipped["clip"] = "no CLIP model was given"
     if video is None:
         skipped["fvd"] = "no VideoMAE model was given"
 
     say(f"Reconstruction of {len(trained)} motions")
-    figures["reconstruction"] = sections.reconstruction(space, dataset, trained, lpips, clip, video)
+    figures["reconstruction"] = sections.reconstruction(space, dataset, trained, perceptual, clip, video)
     held_out = [motion for motion in dataset.held_out_motions if motion.name not in space.names]
     if protocol.fit and held_out:
         figures["held_out"] = {}

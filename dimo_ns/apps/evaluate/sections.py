@@ -15,8 +15,9 @@ from dimo_ns.apps.interpolate import latent_path, smoothness
 from dimo_ns.apps.sample import Samples, draw_samples, quality
 from dimo_ns.core.types import Gaussians
 from dimo_ns.data.dataset import Dataset
+from dimo_ns.metrics.chamfer import chamfers
 from dimo_ns.metrics.images import means
-from dimo_ns.metrics.perceptual import Lpips
+from dimo_ns.metrics.perceptual import Perceptual
 from dimo_ns.metrics.pretrained import ClipSimilarity, VideoFeatures
 from dimo_ns.metrics.reconstruction import reconstruct
 from dimo_ns.metrics.tracks import Truth, track_errors
@@ -27,29 +28,33 @@ def reconstruction(
     space: MotionSpace,
     dataset: Dataset,
     names: list[str],
-    lpips: Lpips | None = None,
+    perceptual: Perceptual | None = None,
     clip: ClipSimilarity | None = None,
     video: VideoFeatures | None = None,
 ) -> dict[str, Any]:
     """Renders of the motions of training against the held-out views, or the training views where there are no others:
-    means over all images, by motion and by view; a true frame held still beside them; errors of the key points."""
+    means over all images, by motion and by view; a true frame held still beside them; errors of the key points, and
+    Chamfer distances of the Gaussians."""
     views = dataset.test_views or dataset.train_views
 
     @torch.no_grad()
     def pose(name: str, frame: int) -> Gaussians:
         return space.scene.pose(space.latents(name), torch.tensor([frame / dataset.frames], device=space.device))
 
-    found = reconstruct(dataset, names, views, pose, lpips=lpips, clip=clip, video=video)
+    found = reconstruct(dataset, names, views, pose, perceptual=perceptual, clip=clip, video=video)
     times = torch.arange(dataset.frames) / dataset.frames
     moved = {name: space.clip(name, z, times).transforms for name, z in zip(names, space.latents(*names), strict=True)}
     errors = track_errors(dataset, space.scene.keypoints.detach(), moved)
+    surfaces = {name: asdict(found) for name, found in chamfers(dataset, space.scene, moved).items()}
     return {
         "views": "held-out" if dataset.test_views else "training",
         **found.mean,
+        **means(surfaces.values()),
         "still": found.still,
         "by_motion": found.by_motion,
         "by_view": found.by_view,
         "track_error_percent": {name: error.percent for name, error in errors.items()},
+        "chamfer": surfaces,
     }
 
 
@@ -75,7 +80,7 @@ def held_out_motion(space: MotionSpace, dataset: Dataset, motion: str, protocol:
 
 def clip_figures(space: MotionSpace, dataset: Dataset, motion: str, clip: Clip) -> dict[str, float]:
     """A clip against the true frames of a motion in the held-out views (the training views where there are no others),
-    and against its true tracks."""
+    and against its true tracks, by key points and by surface."""
     views = dataset.test_views or dataset.train_views
 
     @torch.no_grad()
@@ -84,7 +89,10 @@ def clip_figures(space: MotionSpace, dataset: Dataset, motion: str, clip: Clip) 
 
     figures = reconstruct(dataset, [motion], views, pose, still=False).mean
     errors = track_errors(dataset, clip.keypoints, {motion: clip.transforms})
-    return figures | ({"track_error_percent": errors[motion].percent} if errors else {})
+    if not errors:
+        return figures
+    surface = chamfers(dataset, space.scene, {motion: clip.transforms})[motion]
+    return figures | {"track_error_percent": errors[motion].percent} | asdict(surface)
 
 
 def samples(space: MotionSpace, dataset: Dataset, protocol: Protocol) -> dict[str, Any]:
