@@ -120,7 +120,7 @@ def _times(container: Any, stream: Any) -> Float64[np.ndarray, " frames"]:
         stamps = [frame.pts for frame in container.decode(stream)]
     else:
         stamps = [p.pts for p in container.demux(stream) if p.size > 0 and not p.is_discard]
-    rate = float(stream.average_rate or USUAL_RATE)
+    rate = float(stream.guessed_rate or USUAL_RATE)
     if None not in stamps and len(set(stamps)) == len(stamps):
         times = np.sort(np.array(stamps, np.float64)) * float(stream.time_base)
         return np.round(times - times[0], 6)
