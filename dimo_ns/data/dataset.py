@@ -166,9 +166,11 @@ class Dataset:
 
 
 def playback_rate(motions: Sequence[Motion]) -> float | None:
-    """Frames per second at which the motions play, on the whole, as fast as they were; None where nothing moves."""
+    """Frames per second at which the motions play, on the whole, as fast as they were, to five digits; None where
+    nothing moves."""
     seconds = sum(m.times_s[-1] - m.times_s[0] for m in motions)
-    return sum(len(m.times_s) - 1 for m in motions) / seconds if seconds > 0 else None
+    frames = sum(len(m.times_s) - 1 for m in motions)
+    return float(f"{frames / seconds:.5g}") if seconds > 0 else None  # stamps are in whole parts of a second
 
 
 def sampled(path: Path) -> str:

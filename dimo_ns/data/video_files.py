@@ -86,9 +86,12 @@ def read_frames(path: Path, indices: Sequence[int]) -> Iterator[Rgba]:
     damaged."""
     wanted = iter(indices)
     want = next(wanted, None)
-    index = 0
+    index, sizes = 0, set()
     with _open(path) as (container, stream):
         for frame in _decode(container, stream):
+            sizes.add((frame.width, frame.height))
+            if len(sizes) > 1:
+                raise DimoError(f"The video {path} has another size from frame {index} on; make it again in one size.")
             if index == want:
                 yield _upright(frame)
                 want = next(wanted, None)

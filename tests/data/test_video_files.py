@@ -162,6 +162,15 @@ def test_a_video_without_stamps_goes_by_its_rate(tmp_path: Path):
     assert [round(int(f[0, 0, 0]) / 10) for f in read_frames(tmp_path / "a.mp4", range(6))] == list(range(6))
 
 
+def test_a_video_that_changes_its_size_is_refused_where_it_does(tmp_path: Path):
+    """As browsers record them; here two bare streams, one after the other."""
+    for name, side in (("a", 16), ("b", 32)):
+        save_video(tmp_path / f"{name}.h264", numbered(3, side, side), H264, "yuv444p", {"qp": "0"})
+    (tmp_path / "c.mp4").write_bytes(b"".join((tmp_path / f"{name}.h264").read_bytes() for name in "ab"))
+    with pytest.raises(DimoError, match=r"c.mp4 has another size from frame 3 on"):
+        list(read_frames(tmp_path / "c.mp4", [0, 5]))
+
+
 def test_pixels_that_are_not_square_are_noticed(tmp_path: Path):
     save_video(tmp_path / "a.mp4", numbered(2), pixel_aspect=Fraction(16, 15))
     assert not video_header(tmp_path / "a.mp4").square_pixels
