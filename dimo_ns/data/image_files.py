@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from dimo_ns.errors import DimoError
 from dimo_ns.files.opening import regular
@@ -61,7 +61,7 @@ def read_image(path: Path) -> Rgba:
             raise DimoError(f"The image {path} is damaged ({error}); make it again or remove it.") from error
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path) -> ImageFile.ImageFile:
     try:
         image = Image.open(regular(path, MAX_IMAGE_BYTES), formats=IMAGE_FORMATS)
         if image.format == "PNG" and "exif" not in image.info:
@@ -77,7 +77,7 @@ def _open(path: Path) -> Image.Image:
     return image
 
 
-def _find_late_exif(image: Image.Image) -> None:
+def _find_late_exif(image: ImageFile.ImageFile) -> None:
     """A PNG may have its EXIF behind the pixels, where Pillow finds it only when it decodes them."""
     file = image.fp
     assert file is not None

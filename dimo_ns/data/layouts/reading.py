@@ -300,10 +300,14 @@ def _kind(path: Path) -> tuple[str | None, int]:
     name, suffix = re.fullmatch(r"([0-9]+)(_mask)?", path.stem), path.suffix.lower()
     if not name:
         return None, 0
-    kinds = {**dict.fromkeys(IMAGE_SUFFIXES, "frame"), **dict.fromkeys(OTHER_PICTURES, "unread frame")}
+    kind = None
     if name[2]:
-        kinds = dict.fromkeys((*IMAGE_SUFFIXES, ".npy"), "mask of frame")
-    return kinds.get(suffix), int(name[1])
+        kind = "mask of frame" if suffix in (*IMAGE_SUFFIXES, ".npy") else None
+    elif suffix in IMAGE_SUFFIXES:
+        kind = "frame"
+    elif suffix in OTHER_PICTURES:
+        kind = "unread frame"
+    return kind, int(name[1])
 
 
 def _is_picture(path: Path) -> bool:
