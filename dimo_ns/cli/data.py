@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from dimo_ns.cli.commands import Positional, bars, choice, say, say_dataset
+from dimo_ns.cli.commands import Positional, bars, choice, say, say_dataset, warn
 from dimo_ns.cli.generate import data_from_videos
 from dimo_ns.errors import DimoError
 
@@ -59,8 +59,10 @@ def data_convert(source: Positional[Path], out: Positional[Path], frames: int | 
     from dimo_ns.data.format import load
     from dimo_ns.data.frames import convert
 
-    dataset = convert(load(source, frames=frames), out)
-    say_dataset(dataset)
+    given = load(source, frames=frames)
+    for problem in given.problems:
+        warn(problem)
+    say_dataset(convert(given, out))
 
 
 @dataclass

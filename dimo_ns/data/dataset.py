@@ -18,7 +18,8 @@ from jaxtyping import Float64
 
 from dimo_ns.core.cameras import DISTANCE, FOVY_DEG, Cameras, focal, intrinsics, viewmats_from_c2w
 from dimo_ns.core.types import FAR
-from dimo_ns.data.images import MAX_VIDEO_BYTES, Source
+from dimo_ns.data.images import Source
+from dimo_ns.data.video_files import MAX_VIDEO_BYTES
 from dimo_ns.errors import DimoError
 from dimo_ns.files.opening import regular
 
@@ -162,6 +163,14 @@ class Dataset:
             for key, s in sorted(self.sources.items())
         ]
         return hashlib.sha256(json.dumps([head, rows], sort_keys=True).encode()).hexdigest()
+
+
+def playback_rate(motions: Sequence[Motion]) -> float | None:
+    """Frames per second at which the motions play, on the whole, as fast as they were, to five digits; None where
+    nothing moves."""
+    seconds = sum(m.times_s[-1] - m.times_s[0] for m in motions)
+    frames = sum(len(m.times_s) - 1 for m in motions)
+    return float(f"{frames / seconds:.5g}") if seconds > 0 else None  # stamps are in whole parts of a second
 
 
 def sampled(path: Path) -> str:

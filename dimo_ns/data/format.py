@@ -18,9 +18,11 @@ import numpy as np
 from PIL import Image
 
 from dimo_ns.data.dataset import Dataset, Motion, View, orbit_view
-from dimo_ns.data.images import Rgba, Source
+from dimo_ns.data.image_files import Rgba
+from dimo_ns.data.images import Source
 from dimo_ns.data.layouts import authors, videos
 from dimo_ns.data.layouts.reading import PLAYBACK_FPS, assemble, read_cameras, read_motions
+from dimo_ns.data.video_files import VIDEO_ENDINGS
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import is_name
 from dimo_ns.files.opening import expanded, resolved
@@ -37,7 +39,7 @@ CAMERA_CONVENTION = (
 def load(path: Path | str, *, frames: int | None = None) -> Dataset:
     """Reads a dataset in our layout, the authors' layout (`info.json` only) or as a folder of videos per motion.
 
-    `frames` says how many frames to pick from every video, for a folder of videos without a `motions.json`.
+    `frames` says how many frames to take of every video, for a folder of videos without a `motions.json`.
     Raises DimoError for anything that cannot be trained on; lesser troubles are in `Dataset.problems`.
     """
     root = resolved(path)
@@ -57,7 +59,7 @@ def _load_ours(root: Path) -> Dataset:
     if not (root / "motions.json").exists():
         raise DimoError(
             f"There is no dataset at {root}: expected motions.json and cameras.json, an info.json in the "
-            "authors' layout, or a folder of videos per motion."
+            f"authors' layout, or a folder of videos per motion, <motion>/<view>.mp4 (endings: {VIDEO_ENDINGS})."
         )
     return assemble(root, read_motions(root), read_cameras(root))
 

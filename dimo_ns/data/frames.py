@@ -22,7 +22,8 @@ from PIL import Image
 
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.data.format import write
-from dimo_ns.data.images import Rgba, Source, read_rgba, read_video
+from dimo_ns.data.image_files import Rgba
+from dimo_ns.data.images import Source, read_rgba, read_video
 from dimo_ns.data.kernels import kernel
 from dimo_ns.errors import DimoError
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dimo_ns.data.dataset import Motion, orbit_view
+from dimo_ns.data.dataset import Motion, orbit_view, playback_rate
 from dimo_ns.data.format import write
+from dimo_ns.data.layouts.reading import PLAYBACK_FPS
 from dimo_ns.errors import DimoError
 from dimo_ns.generate.framing import Box, cut, square_around
 from dimo_ns.generate.items import digest
@@ -17,8 +18,6 @@ from dimo_ns.generate.matting import plain
 from dimo_ns.generate.prompts import MotionPrompt
 from dimo_ns.generate.tries import Tries, Try
 from dimo_ns.generate.view_chunks import ViewChunks
-
-PLAYBACK_FPS = 8.0
 
 
 def assemble(
@@ -52,8 +51,8 @@ def assemble(
 
     motions = [Motion(m.name, m.label, "train", False, clip.times_s) for m, clip in kept.items()]
     write(
-        out, object=name, prompt=prompt, licence="", views=cameras, motions=motions, frames=frames(), fps=PLAYBACK_FPS,
-        source=mark(content_key(kept, views)),
+        out, object=name, prompt=prompt, licence="", views=cameras, motions=motions, frames=frames(),
+        fps=playback_rate(motions) or PLAYBACK_FPS, source=mark(content_key(kept, views)),
     )  # fmt: skip
 
 

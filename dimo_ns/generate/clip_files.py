@@ -8,28 +8,19 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from dimo_ns.data.images import video_header
+from dimo_ns.data import video_files
 from dimo_ns.errors import DimoError
-from dimo_ns.generate.framing import pick
 from dimo_ns.generate.matting import Rgb, Rgba
 
 
-def read_frames(path: Path, count: int) -> tuple[Rgb, list[float]]:
-    """So many frames of a video, picked evenly, and when each was taken, in seconds. Transparent ones are put over
-    white. Raises DimoError if there are fewer."""
-    header, length = video_header(path)
-    chosen = set(pick(length, count))
-    with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-        rate = float(container.streams.video[0].average_rate or 8)
-        images = []
-        for i, frame in enumerate(container.decode(video=0)):
-            if i in chosen:
-                rgba = frame.to_ndarray(format="rgba")
-                share = rgba[..., 3:] / np.float32(255) if header.has_alpha else 1
-                images.append((rgba[..., :3] * share + 255 * (1 - np.asarray(share))).round().astype(np.uint8))
-    if len(images) != count:
-        raise DimoError(f"The video {path} has fewer frames than it says; make it again.")
-    return np.stack(images), [round(i / rate, 6) for i in sorted(chosen)]
+def read_frames(path: Path, count: int) -> tuple[Rgba, list[float]]:
+    """So many frames of a video, taken evenly in time, and when each was taken, in seconds; opaque where it has no
+    transparency. Raises DimoError if there are fewer, and if its pixels are not square."""
+    header = video_files.video_header(path)
+    if not header.square_pixels:
+        raise DimoError(f"The pixels of the video {path} are not square; make it again with square ones.")
+    chosen = header.pick(count)
+    return np.stack(list(video_files.read_frames(path, chosen.tolist()))), header.times_s[chosen].tolist()
 
 
 def write_video(path: Path, frames: Rgb, fps: float) -> None:

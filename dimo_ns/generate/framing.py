@@ -8,8 +8,6 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from dimo_ns.errors import DimoError
-
 Rgba = UInt8[np.ndarray, "t h w 4"]
 Box = tuple[int, int, int, int]
 
@@ -17,15 +15,6 @@ RATIO = 0.9
 """The object's larger extent over the whole clip, as a share of the square's side."""
 SOLID = 25
 """Alpha above which a pixel is the object's."""
-
-
-def pick(count: int, wanted: int) -> list[int]:
-    """`wanted` of so many frames, evenly from the first to the last. Raises DimoError if there are fewer."""
-    if not 1 <= wanted <= count:
-        raise DimoError(
-            f"{wanted} frames are to be taken of a video that has {count}; ask for fewer, or make it longer."
-        )
-    return np.linspace(0, count - 1, wanted).round().astype(int).tolist()
 
 
 def object_box(solid: Bool[np.ndarray, "t h w"]) -> Box | None:

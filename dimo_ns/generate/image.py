@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image
 
-from dimo_ns.data.images import IMAGE_FORMATS, read_header
+from dimo_ns.data.image_files import read_image
 from dimo_ns.errors import DimoError
 from dimo_ns.generate.framing import SOLID, object_box
 from dimo_ns.generate.matting import PLAIN_ENOUGH, Matting, plain, plainness
@@ -31,12 +31,7 @@ def read_picture(path: Path, matting: Matting = plain) -> Picture:
     """An image file; the matting is for images without transparency. Raises DimoError if there is no object in it."""
     if not path.exists():
         raise DimoError(f"There is no image at {path}.")
-    read_header(path)
-    with Image.open(path, formats=IMAGE_FORMATS) as image:
-        try:
-            rgba = np.asarray(_eight_bit(ImageOps.exif_transpose(image)).convert("RGBA"))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise DimoError(f"The image {path} is damaged ({error}); make it again.") from error
+    rgba = read_image(path)
     if rgba[..., 3].min() == 255:
         rgba = _matted(rgba[..., :3], path, matting)
     if rgba[..., 3].max() <= SOLID:
@@ -58,14 +53,6 @@ def place(
     canvas = Image.new("RGBA", (width, height), "white")
     canvas.alpha_composite(shown, ((width - size[0]) // 2, (height - size[1]) // 2))
     return np.asarray(canvas.convert("RGB"))
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Pillow cuts off what is above 255 where a grey image has 16 bits."""
-    if image.mode.startswith("I") or image.mode == "F":
-        grey = np.asarray(image, np.float64)
-        return Image.fromarray(np.round(grey / max(grey.max() / 255, 257 if grey.max() > 255 else 1)).astype(np.uint8))
-    return image
 
 
 def _matted(rgb: UInt8[np.ndarray, "h w 3"], path: Path, matting: Matting) -> UInt8[np.ndarray, "h w 4"]:

@@ -46,6 +46,16 @@ def plain(frames: Rgb) -> Rgba:
     return unmix(frames, np.round(255 * share).astype(np.uint8), colour)
 
 
+def cut_out(frames: Rgba, matting: Matting) -> tuple[Rgb, Rgba]:
+    """The frames over white, and the object in them: by their own alpha where they have any, else by the matting."""
+    rgb, alpha = frames[..., :3], frames[..., 3:]
+    if alpha.min() == 255:
+        return rgb, matting(rgb)
+    share = alpha / np.float32(255)
+    over_white = np.round(rgb * share + 255 * (1 - share)).astype(np.uint8)
+    return over_white, np.where(alpha > 0, frames, np.uint8(0))
+
+
 def background(frames: Rgb) -> Float[np.ndarray, "3"]:
     """The median colour of the border over all frames."""
     return np.median(border(frames).reshape(-1, 3), axis=0).astype(np.float32)

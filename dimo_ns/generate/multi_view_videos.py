@@ -11,11 +11,11 @@ import numpy as np
 from dimo_ns.data.dataset import Dataset
 from dimo_ns.data.format import write
 from dimo_ns.data.layouts import videos
+from dimo_ns.data.video_files import read_frames
 from dimo_ns.files.opening import resolved
 from dimo_ns.generate import clip_checks
-from dimo_ns.generate.clip_files import read_frames
 from dimo_ns.generate.makers import Progress
-from dimo_ns.generate.matting import named
+from dimo_ns.generate.matting import cut_out, named
 from dimo_ns.generate.settings import Settings
 
 HARMLESS = ("cut", "small", "large", "zoom")
@@ -26,20 +26,24 @@ def convert(source: Path, out: Path, settings: Settings, progress: Progress) -> 
     """Writes the dataset. What is flagged is said, and taken. Raises DimoError if it cannot be read or written."""
     described = videos.load(resolved(source), settings.frames)
     matting = named(settings.matting)
+    for problem in described.problems:
+        progress.say(f"problem: {problem}")
 
     def frames() -> Iterator[tuple[str, str, int, np.ndarray]]:
         for done, motion in enumerate(described.motions):
             progress.item("matting", motion.name, done, len(described.motions))
             for view in described.views:
-                sources = [described.sources.get((motion.name, view.name, f)) for f in range(described.frames)]
-                if None in sources or not sources[0]:
+                found = {f: described.sources.get((motion.name, view.name, f)) for f in range(described.frames)}
+                sources = {f: source for f, source in found.items() if source}
+                if not sources:
                     continue
-                rgb, _ = read_frames(sources[0].path, described.frames)
-                rgba = matting(rgb)
+                path = next(iter(sources.values())).path
+                picked = [source.video_frame for source in sources.values() if source.video_frame is not None]
+                rgb, rgba = cut_out(np.stack(list(read_frames(path, picked))), matting)
                 for flag, reason in settings.flags(clip_checks.examine(rgb, rgba[..., 3])).items():
                     if flag not in HARMLESS:
                         progress.say(f"{motion.name}/{view.name}: {flag}: {reason}")
-                yield from ((motion.name, view.name, i, frame) for i, frame in enumerate(rgba))
+                yield from ((motion.name, view.name, f, frame) for f, frame in zip(sources, rgba, strict=True))
 
     return write(
         out, object=described.object, prompt=described.prompt, licence=described.licence, views=described.views,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from dimo_ns.data.images import VIDEO_SUFFIXES
+from dimo_ns.data.video_files import VIDEO_ENDINGS, is_video
 from dimo_ns.errors import DimoError
 from dimo_ns.files.output import check_free
 from dimo_ns.generate import presets, prompts
@@ -177,12 +177,13 @@ def view_maker(preset: Preset, machine: Machine, device: str) -> ViewMaker:
 
 def from_videos(source: Path, out: Path, settings: Settings, machine: Machine, progress: Progress) -> Generation:
     """A generation that begins with videos, one for each motion. Raises DimoError."""
-    paths = sorted(p for p in source.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.name[0] != ".")
+    paths = sorted(filter(is_video, source.iterdir()))
     motions = prompts.build([{"label": p.stem.replace("_", " ")} for p in paths], "", str(source))
     if not paths:
         raise DimoError(
-            f"There are no videos in {source}; expected MOTION.mp4 or MOTION/VIEW.mp4 (frames as images are a dataset "
-            "already, with a motions.json and a cameras.json beside them: dimo data check)."
+            f"There are no videos in {source}; expected MOTION.mp4 or MOTION/VIEW.mp4 (endings: {VIDEO_ENDINGS}). "
+            "Frames as images, with a motions.json and a cameras.json beside them, are a dataset already: dimo data "
+            "check."
         )
     if len(motions) != len(paths):
         raise DimoError(f"{source} has {len(paths)} videos of {len(motions)} motions; expected a name for each.")

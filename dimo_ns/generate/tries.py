@@ -13,7 +13,7 @@ from dimo_ns.generate.clip_files import read_frames, read_pictures, write_pictur
 from dimo_ns.generate.framing import RATIO, SOLID, Box, cut, object_box, square_around
 from dimo_ns.generate.items import Item, Items, write_json
 from dimo_ns.generate.makers import Looker, Progress
-from dimo_ns.generate.matting import Rgba, named
+from dimo_ns.generate.matting import Rgba, cut_out, named
 from dimo_ns.generate.prompts import MotionPrompt
 from dimo_ns.generate.settings import Settings
 from dimo_ns.generate.videos import VERSION, VideoSource
@@ -93,8 +93,8 @@ class Tries:
 
     def _fill(self, motion: MotionPrompt, attempt: int, folder: Path) -> None:
         video = self.videos.path(self.items, motion, self.seed(motion, attempt))
-        rgb, times = read_frames(video, self.settings.frames)
-        rgba = self.matting(rgb)
+        frames, times = read_frames(video, self.settings.frames)
+        rgb, rgba = cut_out(frames, self.matting)
         box = object_box(rgba[..., 3] > SOLID)
         if box:
             write_pictures(folder, cut(rgba, square_around(box, RATIO), self.settings.size))

@@ -18,7 +18,7 @@ from torch import Tensor
 from dimo_ns.core.cameras import Cameras
 from dimo_ns.data.dataset import View, cameras_of
 from dimo_ns.data.frames import FrameStore
-from dimo_ns.data.images import read_rgba, read_video
+from dimo_ns.data.images import read_rgba
 from dimo_ns.training.dataparser import DimoDataParserConfig
 from dimo_ns.training.resident import ResidentFrames
 
@@ -62,7 +62,7 @@ class MotionImages(InputDataset):
         source = self.metadata["dataset"].sources[
             self.metadata["motions"][motion].name, self.metadata["views"][view].name, frame
         ]
-        rgba = read_rgba(source) if source.video_frame is None else next(read_video(source.path, [source.video_frame]))
+        rgba = read_rgba(source)
         alpha = rgba[..., 3:].astype(np.float32) / 255
         return np.round(rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
 

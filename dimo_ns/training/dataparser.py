@@ -15,6 +15,7 @@ from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 
 from dimo_ns.data.dataset import Dataset, Motion, View
 from dimo_ns.data.format import load
+from dimo_ns.data.images import Source
 from dimo_ns.errors import DimoError
 
 
@@ -27,6 +28,8 @@ class DimoDataParserConfig(DataParserConfig):
     """Folder of the dataset."""
     motions: tuple[str, ...] = ()
     """Names of the motions to train on; empty: all that the dataset has for training."""
+    frames: int | None = None
+    """Frames to take of every video, for a folder of videos without a motions.json."""
 
 
 class DimoDataParser(DataParser):
@@ -39,7 +42,7 @@ class DimoDataParser(DataParser):
         super().__init__(config)
         if config.data == Path():
             raise DimoError("No dataset was given: add --data FOLDER.")
-        self.dataset = load(config.data)
+        self.dataset = load(config.data, frames=config.frames)
         self.motions = choose_motions(self.dataset, config.motions)
 
     def _generate_dataparser_outputs(self, split: str = "train", **_) -> DataparserOutputs:
@@ -58,11 +61,18 @@ class DimoDataParser(DataParser):
             for i, name in enumerate(("motion_id", "frame_id", "view_id"))
         }
         return DataparserOutputs(
-            image_filenames=[self.dataset.sources[self.motions[m].name, views[v].name, f].path for m, f, v in items],
+            image_filenames=[
+                _named(self.dataset.sources[self.motions[m].name, views[v].name, f], f) for m, f, v in items
+            ],
             cameras=nerfstudio_cameras(used, torch.tensor([[f / self.dataset.frames] for _, f, _ in items]), metadata),
             scene_box=SceneBox(torch.tensor([[-0.6] * 3, [0.6] * 3])),
             metadata={"dataset": self.dataset, "motions": self.motions, "views": views, "items": items},
         )
+
+
+def _named(source: Source, frame: int) -> Path:
+    """The file after which what is made of a frame is named: one for each, also where a video has many."""
+    return source.path if source.video_frame is None else source.path.with_suffix("") / f"{frame:02d}.png"
 
 
 def choose_motions(dataset: Dataset, names: tuple[str, ...]) -> tuple[Motion, ...]:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dimo_ns.data.images import Source, read_header, read_rgba
+from dimo_ns.data.image_files import read_header
+from dimo_ns.data.images import Source, read_rgba
 from dimo_ns.errors import DimoError
 from tests.data.tiny_sets import disc, on_white
 
@@ -72,6 +73,69 @@ def test_mask_beside_the_image(tmp_path: Path, kind: str):
     rgba = read_rgba(source(path, mask_path))
     np.testing.assert_array_equal(rgba[..., 3], mask * 255)
     np.testing.assert_array_equal(rgba[..., :3], np.where(mask, 255, 0)[..., None].repeat(3, -1))
+
+
+@pytest.mark.parametrize("kind", ["grey", "1 bit", "16 bit", "0 and 1", "rgb", "jpeg", "alpha", "palette"])
+def test_mask_as_a_picture_beside_the_image(tmp_path: Path, kind: str):
+    """White is the object, or what is opaque in a mask that has transparency; the object itself is white too."""
+    mask = disc(0, 0, 0)[..., 3] > 127
+    path, mask_path = tmp_path / "00.png", tmp_path / ("00_mask.jpg" if kind == "jpeg" else "00_mask.png")
+    Image.fromarray(np.full((32, 32, 3), 255, np.uint8)).save(path)
+    grey = np.uint8(mask) * np.uint8(255)
+    image = {
+        "grey": Image.fromarray(grey),
+        "1 bit": Image.fromarray(mask),
+        "16 bit": Image.fromarray(grey.astype(np.uint16) * 257),
+        "0 and 1": Image.fromarray(np.uint8(mask)),
+        "rgb": Image.fromarray(grey).convert("RGB"),
+        "jpeg": Image.fromarray(grey),
+        "alpha": Image.fromarray(np.dstack([np.zeros((32, 32, 3), np.uint8), grey])),
+        "palette": Image.fromarray(grey).convert("P"),
+    }[kind]
+    image.save(mask_path, quality=100)
+    rgba = read_rgba(source(path, mask_path))
+    assert ((rgba[..., 3] > 127) == mask).all()
+    if kind != "jpeg":
+        np.testing.assert_array_equal(rgba[..., 3], mask * 255)
+        np.testing.assert_array_equal(rgba[..., :3], np.where(mask, 255, 0)[..., None].repeat(3, -1))
+
+
+def test_a_soft_mask_is_soft(tmp_path: Path):
+    soft = disc(0, 0, 0)[..., 3]
+    Image.fromarray(np.full((32, 32, 3), 255, np.uint8)).save(tmp_path / "00.png")
+    Image.fromarray(soft).save(tmp_path / "00_mask.png")
+    assert np.mean((soft > 0) & (soft < 255)) > 0
+    np.testing.assert_array_equal(read_rgba(source(tmp_path / "00.png", tmp_path / "00_mask.png"))[..., 3], soft)
+
+
+def test_a_picture_that_is_turned_has_a_mask_of_what_it_shows(tmp_path: Path):
+    """The mask is of the picture as a viewer shows it, whatever way it is stored."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    Image.new("RGB", (32, 16), "red").save(tmp_path / "00.png", exif=exif)
+    mask = np.zeros((32, 16), np.uint8)
+    mask[:8] = 255
+    Image.fromarray(mask).save(tmp_path / "00_mask.png")
+    np.testing.assert_array_equal(read_rgba(source(tmp_path / "00.png", tmp_path / "00_mask.png"))[..., 3], mask)
+    np.save(tmp_path / "00_mask.npy", mask.T)
+    with pytest.raises(DimoError, match=r"00_mask.npy is uint8\[16, 32\]; expected numbers \[32, 16\]"):
+        read_rgba(source(tmp_path / "00.png", tmp_path / "00_mask.npy"))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (Image.new("RGB", (32, 32), "red"), "has colours; expected grey: white is the object"),
+        (Image.new("L", (8, 8)), r"is uint8\[8, 8\]; expected numbers \[32, 32\]"),
+        (b"no picture", "is not a readable PNG, JPEG or WebP image"),
+    ],
+)
+def test_bad_masks_as_pictures(tmp_path: Path, image: Image.Image | bytes, message: str):
+    path, mask_path = tmp_path / "00.png", tmp_path / "00_mask.png"
+    Image.new("RGB", (32, 32), "white").save(path)
+    mask_path.write_bytes(image) if isinstance(image, bytes) else image.save(mask_path)
+    with pytest.raises(DimoError, match="00_mask.png " + message):
+        read_rgba(source(path, mask_path))
 
 
 @pytest.mark.parametrize(

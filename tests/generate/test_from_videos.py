@@ -7,6 +7,7 @@ from dimo_ns import cli
 from dimo_ns.data.format import load
 from dimo_ns.data.frames import read_clip
 from dimo_ns.generate.clip_files import write_video
+from tests.data.tiny_videos import save_video
 from tests.generate import tiny_multiview
 from tests.generate.clips import clip
 from tests.generate.stub_makers import tree
@@ -33,6 +34,44 @@ def test_videos_of_all_sides_keep_their_cameras(tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["data", "from-videos", str(tmp_path / "videos"), str(tmp_path / "set")])
     assert tree(tmp_path / "set") == before
+
+
+def transparent(frames: int = 9) -> np.ndarray:
+    """The clip as straight RGBA, with a colour left under what is transparent that no matting would take for background
+    of the next frame."""
+    rgb = clip(frames=frames)
+    alpha = np.where(rgb[..., 2] < 190, 255, 0).astype(np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, rgb.shape).astype(np.uint8)
+    return np.concatenate([np.where(alpha[..., None] > 0, rgb, noise), alpha[..., None]], axis=-1)
+
+
+def test_videos_of_all_sides_keep_their_transparency(tmp_path):
+    """Exactly, and nothing of the colours that it hides: VP9 is below, in the one reader's own tests."""
+    images = transparent()
+    for view in ("a", "b"):
+        save_video(tmp_path / "videos" / "walk" / f"{view}.mov", images, "qtrle", "argb", {}, rate=24)
+    cli.main(["data", "from-videos", str(tmp_path / "videos"), str(tmp_path / "set"), "--frames", "5"])
+    dataset = load(tmp_path / "set")
+    assert dataset.motions[0].times_s == pytest.approx([0, 2 / 24, 4 / 24, 6 / 24, 8 / 24], abs=1e-6)
+    assert dataset.fps == 12
+    found = np.stack([frame for _, frame in read_clip(dataset, "walk", "b")])
+    np.testing.assert_array_equal(found, np.where(images[::2, ..., 3:] > 0, images[::2], 0))
+
+
+@pytest.mark.parametrize("codec", ["qtrle", "libvpx-vp9"])
+def test_videos_of_one_side_keep_their_transparency_and_their_time(tmp_path, codec):
+    """The object is cut out and made 0.9 of the picture wide as one over white is; it plays as fast as it was."""
+    path = tmp_path / "videos" / ("walk.mov" if codec == "qtrle" else "walk.webm")
+    pixels, options = ("argb", {}) if codec == "qtrle" else ("yuva420p", {"crf": "4", "b": "4M"})
+    save_video(path, transparent(), codec, pixels, options, rate=24)
+    command = ["data", "from-videos", str(path.parent), str(tmp_path / "set"), "--frames", "5", "--size", "64"]
+    cli.main([*command, "--one-view"])
+    dataset = load(tmp_path / "set")
+    assert dataset.fps == pytest.approx(12, rel=0.02)  # WebM counts milliseconds
+    solid = np.stack([frame for _, frame in read_clip(dataset, "walk", "view_00")])[..., 3] > 127
+    assert solid.any((0, 1)).sum() == pytest.approx(0.9 * 64, abs=3)
+    disc_over_square = np.pi / 4 * 0.9**2 * (38.4 / (38.4 + 4.5)) ** 2  # it is 38.4 px wide and swings by 4.5
+    assert solid.mean() == pytest.approx(disc_over_square, rel=0.1)
 
 
 def test_videos_of_one_side_get_the_others(tmp_path, monkeypatch):
@@ -103,7 +142,7 @@ def test_what_are_no_videos_is_refused(tmp_path, kind, capsys, monkeypatch):
         "absent": "no folder",
         "empty": "There are no videos in",
         "text": "cannot be read",
-        "short": "21 frames are to be",
+        "short": "has 3 frames; 21 are to be taken from it. Ask for at most 3: with --frames",
     }
     assert expected[kind] in capsys.readouterr().err
     assert not (tmp_path / "set").exists()

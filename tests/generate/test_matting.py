@@ -8,7 +8,7 @@ import pytest
 from dimo_ns.data.images import alpha_from_white
 from dimo_ns.errors import DimoError
 from dimo_ns.generate import matting
-from dimo_ns.generate.framing import cut, object_box, pick, square_around
+from dimo_ns.generate.framing import cut, object_box, square_around
 from tests.generate.clips import clip, disc
 
 
@@ -93,17 +93,6 @@ def test_sam2_needs_a_first_frame_that_shows_the_object_alone(tmp_path):
     (tmp_path / "model.safetensors").touch()
     with pytest.raises(DimoError, match="the first frame shows on a plain background"):
         matting.named(f"sam2:{tmp_path}")(clip("background"))
-
-
-def test_frames_are_taken_evenly_from_the_first_to_the_last():
-    assert pick(81, 21) == list(range(0, 81, 4))
-    assert pick(121, 21) == list(range(0, 121, 6))
-    assert pick(49, 21)[0] == 0
-    assert pick(49, 21)[-1] == 48
-    assert {2, 3} >= set(np.diff(pick(49, 21)))
-    for count, wanted in [(20, 21), (5, 0)]:
-        with pytest.raises(DimoError, match=f"{wanted} frames are to be taken of a video that has {count}"):
-            pick(count, wanted)
 
 
 def test_the_square_holds_the_object_of_all_frames_in_its_middle():

@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 from dimo_ns.data.dataset import Dataset, Motion, orbit_view
-from dimo_ns.data.images import read_header
-from dimo_ns.data.layouts.reading import MAX_FRAMES, PLAYBACK_FPS, MotionsFile, assemble, list_frames
+from dimo_ns.data.image_files import read_header
+from dimo_ns.data.layouts.reading import MAX_FRAMES, PLAYBACK_FPS, MotionsFile, assemble, check_numbering, list_frames
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import Fields, check_unique, inside, is_finite, is_name, read_json
 
@@ -28,10 +28,14 @@ def load(root: Path) -> Dataset:
     check_unique(names, f"{root / 'info.json'} names two motions")
 
     view_names = [f"view_{i:02d}" for i in range(len(azimuths))]
-    listings = [list_frames(root, inside(root, root / m) / v) for m in names for v in view_names]
-    frames = 1 + max((max(found) for found in listings if found), default=-1)
-    if not 0 < frames <= MAX_FRAMES:
+    listings = [list_frames(root, inside(root, root / m) / v).frames for m in names for v in view_names]
+    numbers = {number for found in listings for number in found}
+    if not numbers:
         raise DimoError(f"{root} has no images <motion>/view_00/00.png that its info.json speaks of.")
+    check_numbering(root, numbers, range(len(numbers)), len(numbers))
+    frames = 1 + max(numbers)
+    if frames > MAX_FRAMES:
+        raise DimoError(f"{root} has a frame of number {frames - 1}; at most {MAX_FRAMES} frames are read.")
     views = []
     for i, name in enumerate(view_names):
         size = _size(root, name, [found for found in listings[i :: len(view_names)] if found])

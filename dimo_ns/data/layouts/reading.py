@@ -5,7 +5,7 @@ Headers of images are opened, never pixels. Everything that a user can get wrong
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,13 +14,16 @@ import numpy as np
 from jaxtyping import Float64
 
 from dimo_ns.data.dataset import Dataset, Motion, View
-from dimo_ns.data.images import IMAGE_SUFFIXES, MAX_PIXELS, Source, read_header
+from dimo_ns.data.image_files import IMAGE_SUFFIXES, MAX_PIXELS, read_header
+from dimo_ns.data.images import Source
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import Fields, check_unique, inside, is_finite, read_json
 
 MAX_FRAMES = 10_000
 PLAYBACK_FPS = 8.0
 """Frames per second where a dataset does not say."""
+OTHER_PICTURES = (".avif", ".bmp", ".exr", ".gif", ".heic", ".heif", ".jxl", ".ppm", ".tga", ".tif", ".tiff")
+"""Endings of pictures that are not read."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,12 @@ class MotionsFile:
     prompt: str
     licence: str
     frames: int
-    fps: float
+    fps: float | None
+    """None: it does not say."""
     test_frames: tuple[int, ...]
     motions: tuple[Motion, ...]
+    untimed: frozenset[str] = frozenset()
+    """Names of the motions of which it does not say when their frames were taken."""
 
 
 def read_motions(root: Path) -> MotionsFile:
@@ -44,7 +50,8 @@ def read_motions(root: Path) -> MotionsFile:
     fps = data.number(rate, PLAYBACK_FPS)
     if fps <= 0:
         raise data.error(rate, "a positive number")
-    motions = tuple(read_motion(entry, frames, fps) for entry in data.entries("motions"))
+    entries = data.entries("motions")
+    motions = tuple(read_motion(entry, frames, fps) for entry in entries)
     check_unique([m.name for m in motions], f"{root / 'motions.json'} names two motions")
     if not any(m.split == "train" for m in motions):
         raise DimoError(f"{root / 'motions.json'} has no motion with split 'train'; at least one is needed.")
@@ -56,9 +63,12 @@ def read_motions(root: Path) -> MotionsFile:
         prompt=data.text("prompt", ""),
         licence=data.text("license", ""),
         frames=frames,
-        fps=fps,
+        fps=fps if rate in data.values else None,
         test_frames=tuple(sorted(set(test_frames))),
         motions=motions,
+        untimed=frozenset(
+            m.name for m, e in zip(motions, entries, strict=True) if not {"times_s", "fps"} & {*e.values}
+        ),
     )
 
 
@@ -127,40 +137,76 @@ def _pose(entry: Fields) -> Float64[np.ndarray, "4 4"]:
 def assemble(root: Path, meta: MotionsFile, views: Sequence[View], remarks: Sequence[str] = ()) -> Dataset:
     """Finds the image of every motion, view and frame under `root` and checks the headers against the cameras."""
     sources: dict[tuple[str, str, int], Source] = {}
-    problems, missing = [], []
+    problems, missing, unused = [], [], []
     for motion in meta.motions:
         folder = inside(root, root / motion.name)
         if not folder.is_dir():
             raise DimoError(f"The motion '{motion.name}' is listed but its folder {folder} is missing.")
+        strangers = others(folder, [view.name for view in views])
         for view in views:
+            name = f"{motion.name}/{view.name}"
             found = list_frames(root, folder / view.name)
-            unused = [i for i in found if i >= meta.frames]
-            if unused:
-                problems.append(
-                    f"{motion.name}/{view.name} has frames from {unused[0]} on; the dataset has {meta.frames}."
-                )
+            strangers += [f"{view.name}/{other}" for other in found.others]
             expected = meta.test_frames if view.split == "test" else range(meta.frames)
-            absent = sum(i not in found for i in expected)
+            check_numbering(folder / view.name, found.frames, expected, meta.frames)
+            beyond = [i for i in found.frames if i >= meta.frames]
+            if beyond:
+                problems.append(f"{name} has frames from {beyond[0]} on; the dataset has {meta.frames}.")
+            absent = sum(i not in found.frames for i in expected)
             if absent:
-                missing.append(f"{motion.name}/{view.name} ({absent} of {len(expected)})")
+                missing.append(f"{name} ({absent} of {len(expected)})")
             sources |= {
-                (motion.name, view.name, i): _source(root, path, view) for i, path in found.items() if i < meta.frames
+                (motion.name, view.name, i): _source(path, found.masks.get(i), view)
+                for i, path in found.frames.items()
+                if i < meta.frames
             }
         if not any((motion.name, v.name, i) in sources for v in views for i in range(meta.frames)):
-            raise DimoError(f"The motion '{motion.name}' has no frames in {folder}; expected <view>/00.png and so on.")
-    return finish(root, meta, views, sources, missing, problems, remarks)
+            seen = f" (there are {_some(strangers)})" if strangers else ""
+            raise DimoError(
+                f"The motion '{motion.name}' has no frames in {folder}{seen}; expected <view>/00.png and so on, named "
+                f"by the frame's number, in {_some([view.name for view in views])}."
+            )
+        unused += [f"{motion.name}/{other}" for other in strangers]
+    return finish(root, meta, views, sources, missing, problems, [*remarks, *passed_over(unused)])
 
 
-def _source(root: Path, path: Path, view: View) -> Source:
+def check_numbering(folder: Path, found: Iterable[int], expected: Sequence[int], frames: int) -> None:
+    """Raises DimoError if frames are missing because all are numbered otherwise: from 1, or in steps, or by time."""
+    numbers = sorted(found)
+    if not numbers or numbers[-1] < frames or all(i in numbers for i in expected):
+        return
+    steps = {b - a for a, b in pairwise(numbers)}
+    if numbers[0] > 0 or (len(steps) == 1 and steps != {1}):
+        apart = f", {min(steps)} apart" if len(steps) == 1 and steps != {1} else ""
+        raise DimoError(
+            f"The frames in {folder} are numbered from {numbers[0]} to {numbers[-1]}{apart}; expected 0 to "
+            f"{frames - 1}. Rename them, so that the first is 00 (any number of digits will do)."
+        )
+
+
+def _source(path: Path, mask: Path | None, view: View) -> Source:
     header = read_header(path)
     if (header.w, header.h) != (view.w, view.h):
         raise DimoError(
             f"The image {path} is {header.w} x {header.h}, but the camera of {view.name} says {view.w} x {view.h}; "
             "all images of a view must have the size of its camera."
         )
-    mask = path.with_name(f"{path.stem}_mask.npy")
-    masked = inside(root, mask) if mask.exists() else None
-    return Source(path, path.stat().st_size, header.has_alpha, masked)
+    return Source(path, path.stat().st_size, header.has_alpha, mask)
+
+
+def others(folder: Path, known: Sequence[str]) -> list[str]:
+    """The names of folders in it that are not known; what begins with a dot or an underscore does not count."""
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name not in known and p.name[0] not in "._")
+
+
+def passed_over(unused: Sequence[str]) -> list[str]:
+    """The remark about what lies beside the frames and is not read, if there is anything."""
+    return [f"Passed over, as they are no frames of a view or masks of one: {_some(unused)}."] if unused else []
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def finish(
@@ -175,10 +221,8 @@ def finish(
     """The Dataset, with the problems and remarks that every layout shares."""
     problems, remarks = list(problems), list(remarks)
     if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        problems.append(f"Frames are missing in {', '.join(missing[:3])}{more}; they are left out of training.")
-    listed = {m.name for m in meta.motions}
-    strangers = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name not in listed and p.name[0] not in "._")
+        problems.append(f"Frames are missing in {_some(missing)}; they are left out of training.")
+    strangers = others(root, [m.name for m in meta.motions])
     if strangers:
         problems.append(f"Folders that are not in the list of motions are ignored: {', '.join(strangers[:5])}.")
     if meta.frames == 1:
@@ -195,7 +239,7 @@ def finish(
         prompt=meta.prompt,
         licence=meta.licence,
         frames=meta.frames,
-        fps=meta.fps,
+        fps=meta.fps or PLAYBACK_FPS,
         views=tuple(views),
         motions=meta.motions,
         sources=sources,
@@ -206,25 +250,65 @@ def finish(
     )
 
 
-def list_frames(root: Path, folder: Path) -> dict[int, Path]:
-    """Frame number -> image file, ascending; files whose name is not a number are passed over. Raises DimoError."""
+@dataclass(frozen=True)
+class Listing:
+    """What a folder of frames holds."""
+
+    frames: dict[int, Path]
+    """Ascending."""
+    masks: dict[int, Path]
+    """Of those frames that have one."""
+    others: list[str]
+    """Names of pictures, masks and folders that are none of these."""
+
+
+def list_frames(root: Path, folder: Path) -> Listing:
+    """What is in a folder of frames, by its names: a number is a frame, a number and `_mask` its mask. Raises
+    DimoError."""
+    found: dict[str, dict[int, Path]] = {"frame": {}, "mask of frame": {}}
+    frames, masks = found.values()
+    unread: dict[int, Path] = {}
+    rest: list[str] = []
     if not folder.exists():
-        return {}
+        return Listing(frames, masks, rest)
     inside(root, folder)
-    found: dict[int, Path] = {}
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda e: e.name):
-            stem, suffix = os.path.splitext(entry.name)
-            if not re.fullmatch(r"[0-9]{1,6}", stem) or not suffix:
-                continue
             path = folder / entry.name
+            kind, number = _kind(path)
+            if kind is None:
+                rest += [entry.name] if entry.name[0] != "." and (_is_picture(path) or entry.is_dir()) else []
+                continue
+            if kind == "unread frame":
+                unread[number] = path
+                continue
             if entry.is_symlink():
                 inside(root, path)
-            if suffix.lower() not in IMAGE_SUFFIXES:
-                raise DimoError(f"The frame {path} is not a PNG, JPEG or WebP image; convert it.")
             if not entry.is_file():
                 raise DimoError(f"{path} is not a file; expected an image.")
-            if int(stem) in found:
-                raise DimoError(f"{folder} has frame {int(stem)} twice: {found[int(stem)].name} and {entry.name}.")
-            found[int(stem)] = path
-    return dict(sorted(found.items()))
+            if number in found[kind]:
+                raise DimoError(f"{folder} has {kind} {number} twice: {found[kind][number].name} and {entry.name}.")
+            found[kind][number] = path
+    for path in (path for number, path in unread.items() if number not in frames):
+        raise DimoError(f"The frame {path} is not a PNG, JPEG or WebP image; convert it.")
+    rest += [path.name for number, path in masks.items() if number not in frames]
+    return Listing(dict(sorted(frames.items())), masks, rest)
+
+
+def _kind(path: Path) -> tuple[str | None, int]:
+    """What a file in a folder of frames is, by its name, and of which frame."""
+    name, suffix = re.fullmatch(r"([0-9]+)(_mask)?", path.stem), path.suffix.lower()
+    if not name:
+        return None, 0
+    kind = None
+    if name[2]:
+        kind = "mask of frame" if suffix in (*IMAGE_SUFFIXES, ".npy") else None
+    elif suffix in IMAGE_SUFFIXES:
+        kind = "frame"
+    elif suffix in OTHER_PICTURES:
+        kind = "unread frame"
+    return kind, int(name[1])
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in (*IMAGE_SUFFIXES, *OTHER_PICTURES, ".npy")
