@@ -1,7 +1,7 @@
 """Looks at a whole dataset, every pixel of it: a report of what is there and what is wrong, and a contact sheet."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
@@ -17,9 +17,14 @@ from dimo_ns.data.dataset import Dataset, View
 from dimo_ns.data.format import load
 from dimo_ns.data.frames import premultiplied, read_clip
 from dimo_ns.data.images import read_rgba
+from dimo_ns.data.poses import judge
+from dimo_ns.data.samples import Moment, Samples, choose_moments
 from dimo_ns.errors import DimoError
 from dimo_ns.files.durable import write_files
 from dimo_ns.files.output import refusals
+
+MOMENTS = 96
+"""Frames by which cameras and views are judged, at most; at least one of a motion."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +94,12 @@ def check(path: Path, *, frames: int | None = None) -> Report:
     """Decodes every frame of a dataset and says what is wrong. Raises DimoError if it cannot be loaded at all."""
     dataset = load(path, frames=frames)
     pairs = list(product(dataset.motions, dataset.views))
+    samples, moments = Samples(dataset), set(choose_moments(dataset, MOMENTS))
     with ThreadPoolExecutor() as workers:
-        clips = list(workers.map(lambda pair: _read(dataset, pair[0].name, pair[1].name), pairs))
-    fatal: list[str] = []
-    problems = [*dataset.problems, *_track_problems(dataset)]
+        clips = list(workers.map(lambda pair: _read(dataset, pair[0].name, pair[1], samples, moments), pairs))
+    cameras = judge(samples)
+    fatal = list(cameras.fatal)
+    problems = [*dataset.problems, *_track_problems(dataset), *cameras.problems]
     reports = []
     for motion in dataset.motions:
         mine = {view: clip for (m, view), clip in zip(pairs, clips, strict=True) if m is motion}
@@ -150,12 +157,14 @@ def contact_sheet(dataset: Dataset, out: Path, *, cell: int = 144) -> None:
         write_files({out: content.getvalue()})
 
 
-def _read(dataset: Dataset, motion: str, view: str) -> _Clip:
+def _read(dataset: Dataset, motion: str, view: View, samples: Samples, moments: Collection[Moment]) -> _Clip:
     coverage, cut_off, errors = {}, 0, []
-    for frame, rgba in read_clip(dataset, motion, view):
+    for frame, rgba in read_clip(dataset, motion, view.name):
         if isinstance(rgba, DimoError):
             errors.append(str(rgba))
             continue
+        if Moment(motion, frame) in moments:
+            samples.add(motion, view, frame, rgba)
         alpha = rgba[..., 3]
         coverage[frame] = float(alpha.mean()) / 255.0
         cut_off += bool(max(alpha[0].max(), alpha[-1].max(), alpha[:, 0].max(), alpha[:, -1].max()) > 127)

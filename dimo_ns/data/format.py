@@ -20,7 +20,9 @@ from PIL import Image
 from dimo_ns.data.dataset import Dataset, Motion, View, orbit_view
 from dimo_ns.data.images import Rgba, Source
 from dimo_ns.data.layouts import authors, videos
+from dimo_ns.data.layouts.lenses import INTRINSICS
 from dimo_ns.data.layouts.reading import PLAYBACK_FPS, assemble, read_cameras, read_motions
+from dimo_ns.data.placement import Placement
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import is_name
 from dimo_ns.files.opening import expanded, resolved
@@ -59,7 +61,8 @@ def _load_ours(root: Path) -> Dataset:
             f"There is no dataset at {root}: expected motions.json and cameras.json, an info.json in the "
             "authors' layout, or a folder of videos per motion."
         )
-    return assemble(root, read_motions(root), read_cameras(root))
+    described, cameras = read_motions(root), read_cameras(root)
+    return assemble(root, described, cameras.views, cameras.remarks, cameras.placement)
 
 
 def write(
@@ -76,11 +79,13 @@ def write(
     tracks: Mapping[str, Any] | None = None,
     source: str = "",
     attribution: str = "",
+    placement: Placement = Placement(),  # noqa: B008 (it does not change)
 ) -> Dataset:
     """Writes a dataset in our layout and loads it.
 
     `frames` yields (motion, view, frame, uint8 RGBA [h, w, 4] straight alpha) in any order, one image at a time. The
-    number of frames T is the length of the motions' `times_s`; `test_frames` defaults to all of them. The folder
+    number of frames T is the length of the motions' `times_s`; `test_frames` defaults to all of them. Views and tracks
+    have the object at the origin; with a `placement` they are written in the world where it was. The folder
     `root` must not exist, or be empty; it appears, complete, at the end. Raises DimoError and leaves nothing behind
     otherwise.
     """
@@ -92,10 +97,10 @@ def write(
         origin = {"source": source, "attribution": attribution}
         described = _motions_json(object, prompt, licence, views, motions, fps, test_frames)
         _write_json(folder / "motions.json", described | origin)
-        _write_json(folder / "cameras.json", _cameras_json(views))
+        _write_json(folder / "cameras.json", _cameras_json(views, placement))
         _write_frames(folder, views, motions, frames)
         if tracks is not None:
-            np.savez_compressed(folder / "tracks.npz", **dict(tracks))
+            np.savez_compressed(folder / "tracks.npz", **_in_their_world(tracks, placement))
         load(folder)
     return load(root)
 
@@ -125,14 +130,22 @@ def _motions_json(
     }
 
 
-def _cameras_json(views: Sequence[View]) -> dict[str, Any]:
+def _cameras_json(views: Sequence[View], placement: Placement) -> dict[str, Any]:
     """The intrinsics of view 0 for all, and in each view what differs."""
-    shared = {k: getattr(views[0], k) for k in ("w", "h", "fl_x", "fl_y", "cx", "cy")} if views else {}
+    shared = {k: getattr(views[0], k) for k in INTRINSICS} if views else {}
     entries = []
     for view in views:
-        fields = asdict(view) | {"c2w": view.c2w.tolist()}
+        fields = (view if placement == Placement() else view.moved(placement.undo(view.c2w[:3, 3]))).to_json()
         entries.append({k: v for k, v in fields.items() if k not in shared or v != shared[k]})
-    return {"convention": CAMERA_CONVENTION, **shared, "views": entries}
+    where = {} if placement == Placement() else {"object": asdict(placement)}
+    return {"convention": CAMERA_CONVENTION, **shared, **where, "views": entries}
+
+
+def _in_their_world(tracks: Mapping[str, Any], placement: Placement) -> dict[str, Any]:
+    """The arrays of tracks.npz, with points where the cameras on disk have them."""
+    if placement == Placement():
+        return dict(tracks)
+    return {k: placement.undo(v) if k in ("tracks", "canonical") else v for k, v in tracks.items()}
 
 
 def _write_frames(

@@ -94,7 +94,7 @@ class SceneInfo:
             "motions": [asdict(motion) for motion in self.motions],
             "frames": self.frames,
             "fps": self.fps,
-            "cameras": [asdict(view) | {"c2w": view.c2w.tolist()} for view in self.views] or None,
+            "cameras": [view.to_json() for view in self.views] or None,
             "background": None if self.background is None else list(self.background),
             "dataset_hash": self.dataset_hash,
             "method": self.method,

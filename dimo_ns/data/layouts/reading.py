@@ -15,6 +15,8 @@ from jaxtyping import Float64
 
 from dimo_ns.data.dataset import Dataset, Motion, View
 from dimo_ns.data.images import IMAGE_SUFFIXES, MAX_PIXELS, Source, read_header
+from dimo_ns.data.layouts.lenses import INTRINSICS, check_lens, check_still, unread
+from dimo_ns.data.placement import Placement
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import Fields, check_unique, inside, is_finite, read_json
 
@@ -34,6 +36,18 @@ class MotionsFile:
     fps: float
     test_frames: tuple[int, ...]
     motions: tuple[Motion, ...]
+
+
+@dataclass(frozen=True)
+class CamerasFile:
+    """The content of cameras.json, checked."""
+
+    views: tuple[View, ...]
+    """With the object at the origin."""
+    placement: Placement = Placement()
+    """Where it was."""
+    remarks: tuple[str, ...] = ()
+    """What is not read."""
 
 
 def read_motions(root: Path) -> MotionsFile:
@@ -62,14 +76,23 @@ def read_motions(root: Path) -> MotionsFile:
     )
 
 
-def read_cameras(root: Path) -> tuple[View, ...]:
+def read_cameras(root: Path) -> CamerasFile:
     """Reads and checks <root>/cameras.json. Raises DimoError."""
     data = read_json(inside(root, root / "cameras.json"))
     views = tuple(read_view(entry, data) for entry in data.entries("views"))
     check_unique([v.name for v in views], f"{root / 'cameras.json'} names two views")
     if not any(v.split == "train" for v in views):
         raise DimoError(f"{root / 'cameras.json'} has no view with split 'train'; at least one is needed.")
-    return views
+    placement = Placement.read(data)
+    if placement != Placement():
+        views = tuple(view.moved(placement.place(view.c2w[:3, 3])) for view in views)
+    known = ("name", "split", "c2w", "azimuth_deg", "elevation_deg", "trust")
+    strange = [
+        *unread(data, ("views", "object")),
+        *(k for entry in data.entries("views") for k in unread(entry, known)),
+    ]
+    remarks = [f"Fields of cameras.json are not read: {', '.join(dict.fromkeys(strange))}."] if strange else []
+    return CamerasFile(views, placement, tuple(remarks))
 
 
 def read_motion(entry: Fields, frames: int, fps: float) -> Motion:
@@ -99,12 +122,17 @@ def read_view(entry: Fields, top: Fields) -> View:
     w, h = merged.integer("w", 1, MAX_PIXELS), merged.integer("h", 1, MAX_PIXELS)
     if w * h > MAX_PIXELS:
         raise merged.error("w", f"a size of at most {MAX_PIXELS:,} pixels")
+    check_lens(merged)
+    check_still(entry)
     for key in ("fl_x", "fl_y"):
         if merged.number(key) <= 0:
             raise merged.error(key, "a positive focal length in pixels")
     angles = [entry.number(k) if entry.values.get(k) is not None else None for k in ("azimuth_deg", "elevation_deg")]
-    fl_x, fl_y, cx, cy = (merged.number(key) for key in ("fl_x", "fl_y", "cx", "cy"))
-    return View(name, split, w, h, fl_x, fl_y, cx, cy, _pose(entry), *angles)
+    trust = entry.number("trust", 1.0)
+    if not 0 < trust <= 1:
+        raise entry.error("trust", "a number above 0 and at most 1, which is full trust")
+    fl_x, fl_y, cx, cy = (merged.number(key) for key in INTRINSICS[2:])
+    return View(name, split, w, h, fl_x, fl_y, cx, cy, _pose(entry), *angles, trust)
 
 
 def _pose(entry: Fields) -> Float64[np.ndarray, "4 4"]:
@@ -120,11 +148,18 @@ def _pose(entry: Fields) -> Float64[np.ndarray, "4 4"]:
     if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-4) or np.linalg.det(rotation) < 0:
         raise entry.error("c2w", "a rotation in its upper 3 x 3 (no scale, shear or mirror)")
     if not np.allclose(c2w[3], [0, 0, 0, 1]):
-        raise entry.error("c2w", "a last row of 0 0 0 1")
+        turned = ": it is transposed" if np.allclose(c2w[:, 3], [0, 0, 0, 1]) else ""
+        raise entry.error("c2w", f"a last row of 0 0 0 1{turned}")
     return c2w
 
 
-def assemble(root: Path, meta: MotionsFile, views: Sequence[View], remarks: Sequence[str] = ()) -> Dataset:
+def assemble(
+    root: Path,
+    meta: MotionsFile,
+    views: Sequence[View],
+    remarks: Sequence[str] = (),
+    placement: Placement = Placement(),  # noqa: B008 (it does not change)
+) -> Dataset:
     """Finds the image of every motion, view and frame under `root` and checks the headers against the cameras."""
     sources: dict[tuple[str, str, int], Source] = {}
     problems, missing = [], []
@@ -148,7 +183,7 @@ def assemble(root: Path, meta: MotionsFile, views: Sequence[View], remarks: Sequ
             }
         if not any((motion.name, v.name, i) in sources for v in views for i in range(meta.frames)):
             raise DimoError(f"The motion '{motion.name}' has no frames in {folder}; expected <view>/00.png and so on.")
-    return finish(root, meta, views, sources, missing, problems, remarks)
+    return finish(root, meta, views, sources, missing, problems, remarks, placement)
 
 
 def _source(root: Path, path: Path, view: View) -> Source:
@@ -171,9 +206,15 @@ def finish(
     missing: Sequence[str],
     problems: Sequence[str],
     remarks: Sequence[str],
+    placement: Placement = Placement(),  # noqa: B008 (it does not change)
 ) -> Dataset:
     """The Dataset, with the problems and remarks that every layout shares."""
     problems, remarks = list(problems), list(remarks)
+    if placement != Placement():
+        at = ", ".join(f"{c:g}" for c in placement.centre)
+        remarks.append(
+            f"The object, at ({at}) with a radius of {placement.radius:g}, is brought to the origin and 0.5."
+        )
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         problems.append(f"Frames are missing in {', '.join(missing[:3])}{more}; they are left out of training.")
@@ -203,6 +244,7 @@ def finish(
         test_frames=meta.test_frames,
         problems=tuple(problems),
         remarks=tuple(remarks),
+        placement=placement,
     )
 
 

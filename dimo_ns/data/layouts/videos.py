@@ -9,7 +9,9 @@ from pathlib import Path
 
 from dimo_ns.data.dataset import Dataset, Motion, View, orbit_view
 from dimo_ns.data.images import VIDEO_SUFFIXES, Source, video_header
-from dimo_ns.data.layouts.reading import MAX_FRAMES, PLAYBACK_FPS, MotionsFile, finish, read_cameras, read_motions
+from dimo_ns.data.layouts.reading import (
+    MAX_FRAMES, PLAYBACK_FPS, CamerasFile, MotionsFile, finish, read_cameras, read_motions,
+)  # fmt: skip
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import inside
 
@@ -35,10 +37,13 @@ def load(root: Path, frames: int | None = None) -> Dataset:
         if not found:
             raise DimoError(f"The motion '{name}' is listed but {root / name} holds no videos <view>.mp4.")
     if (root / "cameras.json").exists():
-        views = read_cameras(root)
+        cameras = read_cameras(root)
+        remarks += cameras.remarks
     else:
-        views = _ring(next(iter(clips.values())))
-        remarks.append(f"There is no cameras.json: {len(views)} views at equal angles and elevation 0 are assumed.")
+        cameras = CamerasFile(_ring(next(iter(clips.values()))))
+        count = len(cameras.views)
+        remarks.append(f"There is no cameras.json: {count} views at equal angles and elevation 0 are assumed.")
+    views = cameras.views
 
     sources: dict[tuple[str, str, int], Source] = {}
     missing = []
@@ -55,7 +60,7 @@ def load(root: Path, frames: int | None = None) -> Dataset:
     remarks.append(
         "Frames come out of videos, which is slow if they do not all fit in memory; convert such a set to images."
     )
-    return finish(root, described, views, sources, missing, [], remarks)
+    return finish(root, described, views, sources, missing, [], remarks, cameras.placement)
 
 
 def _sources(path: Path, view: View, count: int) -> list[Source]:
