@@ -19,7 +19,7 @@ from jaxtyping import Float64
 from dimo_ns.core.cameras import DISTANCE, FOVY_DEG, Cameras, focal, intrinsics, viewmats_from_c2w
 from dimo_ns.core.types import FAR
 from dimo_ns.data.images import MAX_VIDEO_BYTES, Source
-from dimo_ns.data.placement import Placement
+from dimo_ns.data.placement import AT_HOME, Placement
 from dimo_ns.errors import DimoError
 from dimo_ns.files.opening import regular
 
@@ -98,7 +98,7 @@ class Dataset:
     """What is wrong with it but does not stop a training, one sentence each: frames that are missing, for instance."""
     remarks: tuple[str, ...]
     """What was assumed, one sentence each."""
-    placement: Placement = Placement()
+    placement: Placement = AT_HOME
     """Where the object was, in the world that the cameras had on disk."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Dataset":
@@ -164,7 +164,7 @@ class Dataset:
         for name, array in (("tracks", tracks), ("canonical", points)):
             if not (np.abs(array) < FAR).all():
                 raise DimoError(f"The '{name}' in {self.tracks} have numbers that are not finite, or beyond {FAR:g}.")
-        if self.placement != Placement():
+        if self.placement != AT_HOME:
             content |= {n: self.placement.place(content[n]) for n in ("tracks", "canonical") if n in content}
         return content
 

@@ -19,10 +19,10 @@ from PIL import Image
 
 from dimo_ns.data.dataset import Dataset, Motion, View, orbit_view
 from dimo_ns.data.images import Rgba, Source
-from dimo_ns.data.layouts import authors, videos
+from dimo_ns.data.layouts import authors, transforms, videos
 from dimo_ns.data.layouts.lenses import INTRINSICS
 from dimo_ns.data.layouts.reading import PLAYBACK_FPS, assemble, read_cameras, read_motions
-from dimo_ns.data.placement import Placement
+from dimo_ns.data.placement import AT_HOME, Placement
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import is_name
 from dimo_ns.files.opening import expanded, resolved
@@ -50,6 +50,8 @@ def load(path: Path | str, *, frames: int | None = None) -> Dataset:
             return videos.load(root, frames)
         if (root / "info.json").exists() and not (root / "motions.json").exists():
             return authors.load(root)
+        if not (root / "motions.json").exists() and transforms.motion_folders(root):
+            return transforms.load(root)
         return _load_ours(root)
     except OSError as error:
         raise DimoError(f"The dataset {root} cannot be read: {error}.") from error
@@ -59,7 +61,7 @@ def _load_ours(root: Path) -> Dataset:
     if not (root / "motions.json").exists():
         raise DimoError(
             f"There is no dataset at {root}: expected motions.json and cameras.json, an info.json in the "
-            "authors' layout, or a folder of videos per motion."
+            "authors' layout, a transforms.json, or a folder of videos per motion."
         )
     described, cameras = read_motions(root), read_cameras(root)
     return assemble(root, described, cameras.views, cameras.remarks, cameras.placement)
@@ -79,7 +81,7 @@ def write(
     tracks: Mapping[str, Any] | None = None,
     source: str = "",
     attribution: str = "",
-    placement: Placement = Placement(),  # noqa: B008 (it does not change)
+    placement: Placement = AT_HOME,
 ) -> Dataset:
     """Writes a dataset in our layout and loads it.
 
@@ -135,15 +137,15 @@ def _cameras_json(views: Sequence[View], placement: Placement) -> dict[str, Any]
     shared = {k: getattr(views[0], k) for k in INTRINSICS} if views else {}
     entries = []
     for view in views:
-        fields = (view if placement == Placement() else view.moved(placement.undo(view.c2w[:3, 3]))).to_json()
+        fields = (view if placement == AT_HOME else view.moved(placement.undo(view.c2w[:3, 3]))).to_json()
         entries.append({k: v for k, v in fields.items() if k not in shared or v != shared[k]})
-    where = {} if placement == Placement() else {"object": asdict(placement)}
+    where = {} if placement == AT_HOME else {"object": asdict(placement)}
     return {"convention": CAMERA_CONVENTION, **shared, **where, "views": entries}
 
 
 def _in_their_world(tracks: Mapping[str, Any], placement: Placement) -> dict[str, Any]:
     """The arrays of tracks.npz, with points where the cameras on disk have them."""
-    if placement == Placement():
+    if placement == AT_HOME:
         return dict(tracks)
     return {k: placement.undo(v) if k in ("tracks", "canonical") else v for k, v in tracks.items()}
 

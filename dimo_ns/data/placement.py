@@ -21,7 +21,7 @@ class Placement:
     def read(cameras: Fields) -> "Placement":
         """What cameras.json says in `object`; the default where it says nothing. Raises DimoError."""
         if cameras.values.get("object") is None:
-            return Placement()
+            return AT_HOME
         entry = cameras.object("object")
         entry.only(("centre", "radius"))
         centre = entry.values.get("centre", [0.0, 0.0, 0.0])
@@ -54,3 +54,7 @@ class Placement:
     def __str__(self) -> str:
         x, y, z = (float(f"{v:.4g}") + 0.0 for v in self.centre)
         return f'"object": {{"centre": [{x:g}, {y:g}, {z:g}], "radius": {self.radius:.4g}}}'
+
+
+AT_HOME = Placement()
+"""Of an object that is where dimo has it."""

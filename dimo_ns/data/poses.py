@@ -17,8 +17,9 @@ from dimo_ns.errors import DimoError
 
 MOMENTS, STRIDE = 8, 3
 """How many frames cameras are judged by, and which of their pixels: one in three."""
-WRONG, HOPELESS = 0.08, 0.5
-"""Shares of the silhouettes outside of their common hull: from which cameras are doubted, and nothing can be trained."""
+WRONG, UNLIKE, HOPELESS = 0.08, 0.3, 0.5
+"""Shares of the silhouettes outside of their common hull: other cameras are tried, these are doubted even if none fits
+better, and nothing can be trained. Views of video models are at 0.1."""
 BETTER = 0.3
 """Other cameras are named if they leave at most this part of it."""
 REACH, SMALL, TINY = 1.1 * EXTENT, 0.3, 0.1
@@ -109,7 +110,7 @@ def judge(samples: Samples) -> Verdict:
         return Verdict()
     if (fault := _not_cut_out(samples.rig, stacks)) is not None:
         return Verdict(fatal=(fault,))
-    problems = [*_lens_problems(views), *_same_places(views), *_lying(views)]
+    problems = [*_lens_problems(views), *_same_places(views)]
     found = fitted(samples.rig, stacks)
     if found.misfit > WRONG:
         fatal, doubts = _doubt(dataset, samples.rig, stacks, found)
@@ -119,7 +120,7 @@ def judge(samples: Samples) -> Verdict:
     elif (odd := _odd_views(views, samples.rig, stacks, found)) is not None:
         problems.append(odd)
     fatal, doubts, placement = _place(dataset, found)
-    return Verdict(tuple(fatal), tuple(problems + doubts), placement)
+    return Verdict(tuple(fatal), (*problems, *doubts, *_lying(views)), placement)
 
 
 def fitted(rig: Rig, stacks: Sequence[Masks]) -> Fit:
@@ -143,8 +144,8 @@ def _not_cut_out(rig: Rig, stacks: Sequence[Masks]) -> str | None:
     if np.mean(corners) < 0.5:
         return None
     return (
-        f"The masks cover all four corners in {sum(corners)} of {len(corners)} pictures that were looked at: alpha is to "
-        "be 255 on the object and 0 on the background; exchange the two, or cut the object out."
+        f"The masks cover all four corners in {sum(corners)} of {len(corners)} pictures that were looked at: alpha is "
+        "to be 255 on the object and 0 on the background; exchange the two, or cut the object out."
     )
 
 
@@ -154,9 +155,7 @@ def _lens_problems(views: Sequence[View]) -> list[str]:
     if not wide:
         return []
     name, field = next(iter(wide.items()))
-    return [
-        f"The field of view of {name}{_more(wide)} is {field:.0f} degrees by 'fl_x' and 'fl_y': these are to be in pixels."
-    ]
+    return [f"The field of view of {name}{_more(wide)} is {field:.0f} degrees by 'fl_x' and 'fl_y', which are pixels."]
 
 
 def _same_places(views: Sequence[View]) -> list[str]:
@@ -178,8 +177,8 @@ def _lying(views: Sequence[View]) -> list[str]:
     if best == "+z" or axes[best] < 0.8 or not from_all_sides:
         return []
     return [
-        f"In the world of the cameras {best} is up, where +z should be: the object will lie in views and exports; turn the "
-        "poses so that it stands."
+        f"In the world of the cameras {best} is up, where +z should be: the object will lie in views and exports; "
+        "turn the poses so that it stands."
     ]
 
 
@@ -192,26 +191,34 @@ def _doubt(dataset: Dataset, rig: Rig, stacks: Sequence[Masks], found: Fit) -> t
     views = dataset.views
     few = stacks[:: max(1, len(stacks) // 4)][:4]
     misfit = fitted(rig, few).misfit
-    given = f"The views do not fit together: {found.misfit:.0%} of their silhouettes are outside of what the others show"
+    given = (
+        f"The views do not fit together: {found.misfit:.0%} of their silhouettes are outside of what the others show"
+    )
     undone = [v.moved(dataset.placement.undo(v.c2w[:3, 3])) for v in views]
     others = {name: change for name, change in CONVENTIONS.items() if name != "opengl-c2w"} | dict(_other_cameras())
     misfits = {name: fitted(Rig.of([change(v) for v in undone]), few).misfit for name, change in others.items()}
     best = min(misfits, key=lambda name: misfits[name])
     if misfits[best] < BETTER * misfit:
         if best not in CONVENTIONS:
-            as_good = [name for name, left in misfits.items() if left <= misfits[best] + 0.01 and name not in CONVENTIONS]
+            as_good = [
+                name for name, left in misfits.items() if left <= misfits[best] + 0.01 and name not in CONVENTIONS
+            ]
             return [f"{given}; they do {', or '.join(as_good)} ({misfits[best]:.0%}): mend cameras.json."], []
         axes, way = best.split("-")
-        name = f"{'OpenCV' if axes == 'opencv' else 'OpenGL'} {'camera-to-world' if way == 'c2w' else 'world-to-camera'}"
+        name = (
+            f"{'OpenCV' if axes == 'opencv' else 'OpenGL'} {'camera-to-world' if way == 'c2w' else 'world-to-camera'}"
+        )
         return [
-            f"{given}; they do if the poses are {name} ({misfits[best]:.0%}): dimo data convert {dataset.root} NEW --poses "
-            f"{best} writes them as OpenGL camera-to-world."
+            f"{given}; they do if the poses are {name} ({misfits[best]:.0%}): dimo data convert {dataset.root} NEW "
+            f"--poses {best} writes them as OpenGL camera-to-world."
         ], []
     odd = _odd_views(views, rig, stacks, found)
     if odd is not None:
         return [], [odd]
     causes = "check the poses and 'fl_x fl_y cx cy' in cameras.json, and that a frame is the same moment in all views"
-    return ([f"{given}; {causes}."], []) if found.misfit > HOPELESS else ([], [f"{given}; {causes}."])
+    if found.misfit > HOPELESS:
+        return [f"{given}; {causes}."], []
+    return [], [f"{given}; {causes}."] if found.misfit > UNLIKE else []
 
 
 def _odd_views(views: Sequence[View], rig: Rig, stacks: Sequence[Masks], found: Fit) -> str | None:
@@ -223,12 +230,11 @@ def _odd_views(views: Sequence[View], rig: Rig, stacks: Sequence[Masks], found: 
         dropped.append(kept.pop(int(share.argmax())))
         left = fitted(rig.choose(kept), [masks[kept] for masks in stacks])
         if left.misfit < 0.2 * found.misfit:
-            names = " and ".join(views[i].name for i in sorted(dropped))
-            one = len(dropped) == 1
+            names, one = " and ".join(views[i].name for i in sorted(dropped)), len(dropped) == 1
             return (
                 f"{names} {'does' if one else 'do'} not fit the other views, which fit together: check "
-                f"{'its camera and whether its pictures are' if one else 'their cameras and whether their pictures are'} "
-                "of the same frames and not exchanged, turned, mirrored or cut."
+                f"{'its camera' if one else 'their cameras'}, and that the pictures are of the same frames and not "
+                "exchanged, turned, mirrored or cut."
             )
     return None
 
@@ -237,17 +243,17 @@ def _place(dataset: Dataset, found: Fit) -> tuple[list[str], list[str], Placemen
     """What is fatal and what a problem of where the object is, and the ball around it."""
     if not np.isfinite(found.low).all():
         return [], [], None
-    middle, radius = (found.low + found.high) / 2, float(np.linalg.norm(found.high - found.low) / 2)
-    radius = min(radius, 1.2 * float((found.high - found.low).max()) / 2)
-    reach = float(np.maximum(np.abs(found.low), np.abs(found.high)).max())
+    # Along an axis that all views look along, silhouettes say little: there it is taken to be at the origin.
+    across = np.max([1 - view.c2w[:3, 2] ** 2 for view in dataset.views], axis=0) > 0.2
+    low, high = np.where(across, found.low, 0.0), np.where(across, found.high, 0.0)
+    middle, radius = (low + high) / 2, 0.55 * float((high - low).max())
+    reach = float(np.maximum(np.abs(low), np.abs(high)).max())
     if reach <= REACH and radius >= SMALL:
         return [], [], None
     x, y, z = map(float, middle)
     there = Placement((x, y, z), radius)
     at = ", ".join(f"{float(f'{c:.2g}') + 0.0:g}" for c in middle)
-    remedy = (
-        f"add {there.within(dataset.placement)} to cameras.json, which brings it there, or let dimo data convert do it"
-    )
+    remedy = f"add {there.within(dataset.placement)} to cameras.json, or let dimo data convert bring it there"
     said = f"The object is at ({at}) with a radius of {radius:.2g}, not at the origin with about {RADIUS:g}"
     if reach > REACH:
         return [f"{said}: it is outside of the cube of {2 * EXTENT:g} in which it is looked for; {remedy}."], [], there
@@ -256,11 +262,18 @@ def _place(dataset: Dataset, found: Fit) -> tuple[list[str], list[str], Placemen
     return [], [f"{said}: it will be coarse; {remedy}."], there
 
 
-def convert_poses(dataset: Dataset, convention: str) -> Dataset:
-    """The dataset with its `c2w` taken as of another convention, a name of CONVENTIONS. Raises DimoError for others."""
+def put_right(dataset: Dataset, convention: str) -> tuple[Dataset, Verdict]:
+    """The dataset with its `c2w` taken as of this convention, a name of CONVENTIONS, and its object brought to the origin
+    if it is elsewhere; and what is still wrong. Raises DimoError for a convention that there is not."""
     if convention not in CONVENTIONS:
         raise DimoError(f"There is no convention '{convention}' of poses; expected one of {', '.join(CONVENTIONS)}.")
-    placement, change = dataset.placement, CONVENTIONS[convention]
-    undone = (v.moved(placement.undo(v.c2w[:3, 3])) for v in dataset.views)
-    views = tuple(v.moved(placement.place(v.c2w[:3, 3])) for v in map(change, undone))
-    return replace(dataset, views=views)
+    if convention != "opengl-c2w":
+        placement, change = dataset.placement, CONVENTIONS[convention]
+        undone = (v.moved(placement.undo(v.c2w[:3, 3])) for v in dataset.views)
+        views = tuple(v.moved(placement.place(v.c2w[:3, 3])) for v in map(change, undone))
+        dataset = replace(dataset, views=views)
+    verdict = check_cameras(dataset)
+    if verdict.placement is None:
+        return dataset, verdict
+    dataset = dataset.placed(verdict.placement)
+    return dataset, check_cameras(dataset)

@@ -12,6 +12,9 @@ from dimo_ns.data.dataset import Dataset, View
 from dimo_ns.data.images import Rgba, read_rgba, read_video
 from dimo_ns.data.silhouettes import Masks, Rig, reduced
 
+MOST_MASKS = 600
+"""Frames of all motions up to which the masks of all of them are kept: 16 kB for each view."""
+
 
 class Moment(NamedTuple):
     """A frame of a motion, in whatever views have it."""
@@ -21,36 +24,43 @@ class Moment(NamedTuple):
 
 
 class Samples:
-    """Reduced pictures by moment and view."""
+    """Reduced pictures by moment and view: of the chosen moments, and masks of others between them."""
 
-    def __init__(self, dataset: Dataset):
-        self.dataset, self.rig = dataset, Rig.of(dataset.views)
-        self._pictures: dict[tuple[str, str, int], Rgba] = {}
+    def __init__(self, dataset: Dataset, moments: Sequence[Moment]):
+        self.dataset, self.rig, self.moments = dataset, Rig.of(dataset.views), list(moments)
+        self._chosen = set(moments)
+        self._all_masks = len(dataset.motions) * dataset.frames <= MOST_MASKS
+        self._pictures: dict[Moment, dict[str, Rgba]] = {}
+        self._masks: dict[Moment, dict[str, UInt8[np.ndarray, "h w"]]] = {}
 
     def add(self, motion: str, view: View, frame: int, rgba: Rgba) -> None:
-        """Keeps a picture at its own size, straight alpha, in reduced size."""
-        self._pictures[motion, view.name, frame] = reduced(rgba, view)
+        """Keeps of a picture at its own size, straight alpha, what is wanted of it, in reduced size."""
+        moment = Moment(motion, frame)
+        if moment not in self._chosen and not self._all_masks:
+            return
+        picture = reduced(rgba, view)
+        self._masks.setdefault(moment, {})[view.name] = picture[..., 3].copy()
+        if moment in self._chosen:
+            self._pictures.setdefault(moment, {})[view.name] = picture
 
-    @property
-    def moments(self) -> list[Moment]:
-        """Those that are there, in the order of motions and frames."""
-        order = {motion.name: i for i, motion in enumerate(self.dataset.motions)}
-        there = {Moment(motion, frame) for motion, _, frame in self._pictures}
-        return sorted(there, key=lambda moment: (order[moment.motion], moment.frame))
+    def has(self, motion: str, frame: int) -> bool:
+        """Whether there are masks of this moment."""
+        return Moment(motion, frame) in self._masks
 
     def pictures(self, moment: Moment) -> UInt8[np.ndarray, "v h w 4"]:
-        """Premultiplied, in all views; black and clear where there is none, and beside the smaller ones."""
-        h, w = self.rig.sizes.max(0)
-        stack = np.zeros((len(self.dataset.views), h, w, 4), np.uint8)
-        for place, view in zip(stack, self.dataset.views, strict=True):
-            found = self._pictures.get((moment.motion, view.name, moment.frame))
-            if found is not None:
-                place[: found.shape[0], : found.shape[1]] = found
-        return stack
+        """Of a chosen moment in all views, premultiplied; clear where there is none, and beside the smaller ones."""
+        return self._stacked(self._pictures.get(moment, {}), (4,))
 
     def masks(self, moment: Moment) -> Masks:
-        """Their alpha."""
-        return np.ascontiguousarray(self.pictures(moment)[..., 3])
+        """Their alpha; also of moments that were not chosen."""
+        return self._stacked(self._masks.get(moment, {}), ())
+
+    def _stacked(self, found: dict[str, np.ndarray], channels: tuple[int, ...]) -> np.ndarray:
+        stack = np.zeros((len(self.dataset.views), *self.rig.sizes.max(0), *channels), np.uint8)
+        for place, view in zip(stack, self.dataset.views, strict=True):
+            if (picture := found.get(view.name)) is not None:
+                place[: picture.shape[0], : picture.shape[1]] = picture
+        return stack
 
 
 def choose_moments(dataset: Dataset, most: int) -> list[Moment]:
@@ -62,7 +72,7 @@ def choose_moments(dataset: Dataset, most: int) -> list[Moment]:
 
 def read_samples(dataset: Dataset, moments: Sequence[Moment]) -> Samples:
     """The pictures of these moments in all views that have them. Raises DimoError for one that cannot be decoded."""
-    samples = Samples(dataset)
+    samples = Samples(dataset, moments)
     frames: dict[str, list[int]] = {}
     for moment in moments:
         frames.setdefault(moment.motion, []).append(moment.frame)
@@ -86,5 +96,3 @@ def _evenly(items: Sequence, count: int) -> list:
     if len(items) <= count:
         return list(items)
     return [items[round(i * (len(items) - 1) / max(count - 1, 1))] for i in range(count)]
-
-

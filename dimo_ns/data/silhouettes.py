@@ -2,8 +2,8 @@
 hull of the others.
 
 A silhouette pixel of a view is *alone* if every point of its ray is outside at least two other silhouettes, and
-*disputed* if the best of them is outside one: then those views *cut* it. Where cameras, masks and times are right there is
-neither. A point is outside where a silhouette's alpha, interpolated, is below a quarter, which forgives thin parts.
+*disputed* if the best of them is outside one: then those views *cut* it. Where cameras, masks and times are right there
+is neither. A point is outside where a silhouette's alpha, interpolated, is below a quarter, which forgives thin parts.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ REDUCED = 128
 SOLID, OUTSIDE = 128, 64.0
 """Alpha from which a pixel belongs to a silhouette, and below which a point is outside of one."""
 FINEST, DEPTH = 200, 2.0
-"""Steps along a ray from the middle of the object to where the search ends, at most; and where that is, in radii across:
-an object may be longer along the view than it is wide."""
+"""Steps along a ray from the middle of the object to where the search ends, at most; and where that is, in radii
+across: an object may be longer along the view than it is wide."""
 
 Masks = UInt8[np.ndarray, "v h w"]
 
@@ -61,8 +61,8 @@ class Rig:
         return Rig(self.sizes[chosen], self.projections[chosen], self.rays[chosen], self.eyes[chosen])
 
     def ball(self, masks: Masks) -> tuple[Float64[np.ndarray, " 3"], float]:
-        """The point that is nearest to the rays through the middles of the silhouettes, of those that are the one next to
-        the origin, and how far from it the rays through the silhouettes pass at most."""
+        """The point that is nearest to the rays through the middles of the silhouettes (of several, the one next to the
+        origin), and how far from it the rays through the silhouettes pass at most."""
         outlines = [self._directions(v, mask) for v, mask in enumerate(masks)]
         system, target = np.zeros((3, 3)), np.zeros(3)
         for eye, directions in zip(self.eyes, outlines, strict=True):
@@ -133,7 +133,7 @@ class Fit:
 def fit(rig: Rig, masks: Masks, others: Masks | None = None, stride: int = 1) -> Fit:
     """How the silhouettes of one frame fit together; views whose mask is empty do not count.
 
-    With `others`, pixels of `masks` are held against those of another frame. Of the pixels one in `stride` is looked at.
+    With `others`, pixels of `masks` are held against those of another frame. One pixel in `stride` is looked at.
     """
     others = masks if others is None else others
     centre, radius = rig.ball(masks)

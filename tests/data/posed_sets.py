@@ -1,4 +1,4 @@
-"""Small datasets of the sample animal before many kinds of cameras, right ones and ones that are wrong in one way each."""
+"""Small datasets of the sample animal before many kinds of cameras, right ones and ones with one fault each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +18,9 @@ FRAMES, SIZE = 2, 64
 Pictures = dict[tuple[str, int], np.ndarray]
 
 
-def ring(count: int = 6, elevation: float = 0.0, size: int = SIZE, span: float = 360.0, start: float = 0.0) -> list[View]:
+def ring(
+    count: int = 6, elevation: float = 0.0, size: int = SIZE, span: float = 360.0, start: float = 0.0
+) -> list[View]:
     """Cameras at equal angles around the object."""
     return [orbit_view(f"view_{i:02d}", "train", start + span * i / count, elevation, size) for i in range(count)]
 
@@ -105,7 +107,9 @@ def scaled(scale: float) -> Callable[[list[View]], list[View]]:
     ]
 
 
-def only(chosen: Callable[[int], bool], change: Callable[[list[View]], list[View]]) -> Callable[[list[View]], list[View]]:
+def only(
+    chosen: Callable[[int], bool], change: Callable[[list[View]], list[View]]
+) -> Callable[[list[View]], list[View]]:
     """Some cameras are written otherwise."""
     return lambda views: [change([v])[0] if chosen(i) else v for i, v in enumerate(views)]
 
@@ -197,7 +201,9 @@ def wrong() -> dict[str, PosedSet]:
         "large and elsewhere": PosedSet(waves, shifted(5, -7, 2, 3), said=place_),
         "azimuths the other way round": PosedSet(equator, around(lambda a, e: (-a, e)), said=turned_over),
         "pictures mirrored": PosedSet(waves, pictures=pictured(lambda p: p[:, ::-1]), said=turned_over),
-        "elevations of the other sign": PosedSet(waves, around(lambda a, e: (a, -e)), said="elevations of the other sign"),
+        "elevations of the other sign": PosedSet(
+            waves, around(lambda a, e: (a, -e)), said="elevations of the other sign"
+        ),
         "upside down": PosedSet(waves, pictures=pictured(lambda p: p[::-1, ::-1]), said="upside down"),
         "on their side": PosedSet(equator, pictures=pictured(lambda p: np.rot90(p)), said="turned by 90 degrees"),
         "y is up": PosedSet(waves, posed(lambda p: Y_UP @ p), said="+y is up"),
@@ -209,9 +215,7 @@ def wrong() -> dict[str, PosedSet]:
         "two poses exchanged": PosedSet(
             ring(8, 10), taken_from(lambda i, n: {1: 4, 4: 1}.get(i, i)), said="view_01 and view_04 do not fit"
         ),
-        "one camera turned": PosedSet(
-            ring(8), only(at(3), around(lambda a, e: (a + 25, e))), said=f"view_03 {single}"
-        ),
+        "one camera turned": PosedSet(ring(8), only(at(3), around(lambda a, e: (a + 25, e))), said=f"view_03 {single}"),
         "one view mirrored": PosedSet(
             ring(8), pictures=pictured(lambda p: p[:, ::-1], "view_05"), said=f"view_05 {single}"
         ),
@@ -267,4 +271,3 @@ def right() -> dict[str, PosedSet]:
     }
     assert len(sets) == 20
     return sets
-

@@ -1,5 +1,5 @@
-"""What a camera may say beyond a pinhole that stands still: refused by name where it would change the pictures, and noted
-by name where it is not read."""
+"""What a camera may say beyond a pinhole that stands still: refused by name where it would change the pictures, and
+noted by name where it is not read."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -16,7 +16,7 @@ from jaxtyping import Float64
 from dimo_ns.data.dataset import Dataset, Motion, View
 from dimo_ns.data.images import IMAGE_SUFFIXES, MAX_PIXELS, Source, read_header
 from dimo_ns.data.layouts.lenses import INTRINSICS, check_lens, check_still, unread
-from dimo_ns.data.placement import Placement
+from dimo_ns.data.placement import AT_HOME, Placement
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import Fields, check_unique, inside, is_finite, read_json
 
@@ -44,7 +44,7 @@ class CamerasFile:
 
     views: tuple[View, ...]
     """With the object at the origin."""
-    placement: Placement = Placement()
+    placement: Placement = AT_HOME
     """Where it was."""
     remarks: tuple[str, ...] = ()
     """What is not read."""
@@ -84,7 +84,7 @@ def read_cameras(root: Path) -> CamerasFile:
     if not any(v.split == "train" for v in views):
         raise DimoError(f"{root / 'cameras.json'} has no view with split 'train'; at least one is needed.")
     placement = Placement.read(data)
-    if placement != Placement():
+    if placement != AT_HOME:
         views = tuple(view.moved(placement.place(view.c2w[:3, 3])) for view in views)
     known = ("name", "split", "c2w", "azimuth_deg", "elevation_deg", "trust")
     strange = [
@@ -158,7 +158,7 @@ def assemble(
     meta: MotionsFile,
     views: Sequence[View],
     remarks: Sequence[str] = (),
-    placement: Placement = Placement(),  # noqa: B008 (it does not change)
+    placement: Placement = AT_HOME,
 ) -> Dataset:
     """Finds the image of every motion, view and frame under `root` and checks the headers against the cameras."""
     sources: dict[tuple[str, str, int], Source] = {}
@@ -179,14 +179,15 @@ def assemble(
             if absent:
                 missing.append(f"{motion.name}/{view.name} ({absent} of {len(expected)})")
             sources |= {
-                (motion.name, view.name, i): _source(root, path, view) for i, path in found.items() if i < meta.frames
+                (motion.name, view.name, i): source_at(root, path, view) for i, path in found.items() if i < meta.frames
             }
         if not any((motion.name, v.name, i) in sources for v in views for i in range(meta.frames)):
             raise DimoError(f"The motion '{motion.name}' has no frames in {folder}; expected <view>/00.png and so on.")
     return finish(root, meta, views, sources, missing, problems, remarks, placement)
 
 
-def _source(root: Path, path: Path, view: View) -> Source:
+def source_at(root: Path, path: Path, view: View) -> Source:
+    """One image of a view, with the mask that lies beside it. Raises DimoError."""
     header = read_header(path)
     if (header.w, header.h) != (view.w, view.h):
         raise DimoError(
@@ -206,11 +207,11 @@ def finish(
     missing: Sequence[str],
     problems: Sequence[str],
     remarks: Sequence[str],
-    placement: Placement = Placement(),  # noqa: B008 (it does not change)
+    placement: Placement = AT_HOME,
 ) -> Dataset:
     """The Dataset, with the problems and remarks that every layout shares."""
     problems, remarks = list(problems), list(remarks)
-    if placement != Placement():
+    if placement != AT_HOME:
         at = ", ".join(f"{c:g}" for c in placement.centre)
         remarks.append(
             f"The object, at ({at}) with a radius of {placement.radius:g}, is brought to the origin and 0.5."
@@ -218,7 +219,7 @@ def finish(
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         problems.append(f"Frames are missing in {', '.join(missing[:3])}{more}; they are left out of training.")
-    listed = {m.name for m in meta.motions}
+    listed = {m.name for m in meta.motions} | {s.path.relative_to(root).parts[0] for s in sources.values()}
     strangers = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name not in listed and p.name[0] not in "._")
     if strangers:
         problems.append(f"Folders that are not in the list of motions are ignored: {', '.join(strangers[:5])}.")

@@ -10,7 +10,13 @@ from pathlib import Path
 from dimo_ns.data.dataset import Dataset, Motion, View, orbit_view
 from dimo_ns.data.images import VIDEO_SUFFIXES, Source, video_header
 from dimo_ns.data.layouts.reading import (
-    MAX_FRAMES, PLAYBACK_FPS, CamerasFile, MotionsFile, finish, read_cameras, read_motions,
+    MAX_FRAMES,
+    PLAYBACK_FPS,
+    CamerasFile,
+    MotionsFile,
+    finish,
+    read_cameras,
+    read_motions,
 )  # fmt: skip
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import inside
