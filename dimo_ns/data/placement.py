@@ -18,14 +18,14 @@ class Placement:
     radius: float = RADIUS
 
     @staticmethod
-    def read(cameras: Fields) -> "Placement":
-        """What cameras.json says in `object`; the default where it says nothing. Raises DimoError."""
-        if cameras.values.get("object") is None:
+    def read(fields: Fields, key: str = "object") -> "Placement":
+        """What a file says of it under this key; the default where it says nothing. Raises DimoError."""
+        if fields.values.get(key) is None:
             return AT_HOME
-        entry = cameras.object("object")
+        entry = fields.object(key)
         entry.only(("centre", "radius"))
         centre = entry.values.get("centre", [0.0, 0.0, 0.0])
-        if not isinstance(centre, list) or len(centre) != 3 or not all(map(is_finite, centre)):
+        if not isinstance(centre, list | tuple) or len(centre) != 3 or not all(map(is_finite, centre)):
             raise entry.error("centre", "three numbers, the middle of the object in the world of the cameras")
         radius = entry.number("radius", RADIUS)
         if radius <= 0:

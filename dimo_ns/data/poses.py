@@ -263,8 +263,8 @@ def _place(dataset: Dataset, found: Fit) -> tuple[list[str], list[str], Placemen
 
 
 def put_right(dataset: Dataset, convention: str) -> tuple[Dataset, Verdict]:
-    """The dataset with its `c2w` taken as of this convention, a name of CONVENTIONS, and its object brought to the origin
-    if it is elsewhere; and what is still wrong. Raises DimoError for a convention that there is not."""
+    """The dataset with its `c2w` taken as of this convention, a name of CONVENTIONS, and its object brought to the
+    origin if it is elsewhere; and what is still wrong. Raises DimoError for a convention that there is not."""
     if convention not in CONVENTIONS:
         raise DimoError(f"There is no convention '{convention}' of poses; expected one of {', '.join(CONVENTIONS)}.")
     if convention != "opengl-c2w":

@@ -123,11 +123,9 @@ class Fit:
 
     @property
     def blame(self) -> Float64[np.ndarray, " v"]:
-        """By how many reduced pixels each view's outline disagrees: how far it is out of what others allow, and how far
-        it cuts each of them. Of two or three views none is alone, so that both are blamed."""
-        shown = int((self.pixels > 0).sum())
-        out = self.alone if shown > 3 else self.alone + self.disputed
-        return (out + self.cuts / max(shown - 1, 1)) / np.maximum(self.outline, 1.0)
+        """By how many reduced pixels each view's outline disagrees, on its mean: how far it is out of what others allow.
+        What is between two views alone is half the fault of either."""
+        return (self.alone + 0.5 * (self.disputed + self.cuts)) / np.maximum(self.outline, 1.0)
 
 
 def fit(rig: Rig, masks: Masks, others: Masks | None = None, stride: int = 1) -> Fit:
