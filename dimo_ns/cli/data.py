@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from dimo_ns.cli.commands import Positional, bars, choice, say, say_dataset, warn
 from dimo_ns.cli.generate import data_from_videos
@@ -27,7 +28,7 @@ def data_check(
     report = check(path, frames=frames)
     say(report)
     if sheet is not None:
-        contact_sheet(report.dataset, sheet)
+        contact_sheet(report.dataset, sheet, agreement=report.agreement)
         say(f"Contact sheet: {sheet}")
     if report.fatal:
         raise DimoError(f"The dataset {path} cannot be trained on: {report.fatal[0]}")
@@ -48,21 +49,32 @@ def data_sample(out: Positional[Path], seed: int = 0, size: int = 256) -> None:
     say_dataset(dataset)
 
 
-def data_convert(source: Positional[Path], out: Positional[Path], frames: int | None = None) -> None:
-    """Write a dataset of any layout that can be read (DIMO's authors', folders of videos) in dimo's own layout.
+Poses = Literal["opengl-c2w", "opencv-c2w", "opengl-w2c", "opencv-w2c"]
+
+
+def data_convert(
+    source: Positional[Path], out: Positional[Path], frames: int | None = None, poses: Poses = "opengl-c2w"
+) -> None:
+    """Write a dataset of any layout that can be read (the authors', transforms.json of D-NeRF or nerfstudio, folders of
+    videos) in dimo's own layout. An object that is elsewhere or of another size is brought to the origin.
 
     Args:
         source: Folder of the dataset to read.
         out: Folder to make.
         frames: Frames to take of every video, for a folder of videos.
+        poses: What the poses of the source are: camera-to-world or world-to-camera, in axes of OpenGL or OpenCV.
     """
     from dimo_ns.data.format import load
     from dimo_ns.data.frames import convert
+    from dimo_ns.data.poses import put_right
 
     given = load(source, frames=frames)
     for problem in given.problems:
         warn(problem)
-    say_dataset(convert(given, out))
+    dataset, verdict = put_right(given, poses)
+    say_dataset(convert(dataset, out))
+    for problem in (*verdict.fatal, *verdict.problems):
+        warn(problem)
 
 
 @dataclass

@@ -18,6 +18,8 @@ from torch import Tensor
 
 DISTANCE, FOVY_DEG = 2.0, 33.9
 """The method's camera: how far from the origin, in world units, and its vertical field of view."""
+RADIUS, EXTENT = 0.5, 0.6
+"""Of the object, about, in world units; and half the side of the cube at the origin in which it is looked for."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,13 +13,22 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dimo_ns.data.agreement import Agreement, measure
 from dimo_ns.data.dataset import Dataset, View
 from dimo_ns.data.format import load
 from dimo_ns.data.frames import premultiplied, read_clip
 from dimo_ns.data.images import read_rgba
+from dimo_ns.data.poses import judge
+from dimo_ns.data.samples import Samples, choose_moments
 from dimo_ns.errors import DimoError
 from dimo_ns.files.durable import write_files
 from dimo_ns.files.output import refusals
+
+MOMENTS = 96
+"""Frames by which cameras and views are judged, at most; at least one of a motion."""
+MOST_VIEWS = 10
+"""Columns of the table of views that disagree."""
+WORST = "#c0392b"
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,8 @@ class Report:
     """What makes a training impossible, one sentence each."""
     problems: tuple[str, ...]
     """What a training survives but its result may not."""
+    agreement: Agreement | None = None
+    """How far its views disagree; None where cameras are wrong, or there is one view."""
 
     @property
     def ok(self) -> bool:
@@ -73,7 +84,8 @@ class Report:
         notes = [Text(f"note: {t}", style="dim") for t in data.remarks]
         lines = [Text(f"fatal: {t}", style="bold red") for t in self.fatal]
         lines += [Text(f"problem: {t}", style="yellow") for t in self.problems]
-        return Group(table, *notes, *(lines or [Text("No problems found.", style="green")]))
+        shown = [_agreement_table(self.agreement)] if self.agreement and not self.agreement.agrees else []
+        return Group(table, *shown, *notes, *(lines or [Text("No problems found.", style="green")]))
 
 
 @dataclass(frozen=True)
@@ -89,10 +101,14 @@ def check(path: Path, *, frames: int | None = None) -> Report:
     """Decodes every frame of a dataset and says what is wrong. Raises DimoError if it cannot be loaded at all."""
     dataset = load(path, frames=frames)
     pairs = list(product(dataset.motions, dataset.views))
+    samples = Samples(dataset, choose_moments(dataset, min(MOMENTS, 8 * len(dataset.motions))))
     with ThreadPoolExecutor() as workers:
-        clips = list(workers.map(lambda pair: _read(dataset, pair[0].name, pair[1].name), pairs))
-    fatal: list[str] = []
-    problems = [*dataset.problems, *_track_problems(dataset)]
+        clips = list(workers.map(lambda pair: _read(dataset, pair[0].name, pair[1], samples), pairs))
+    cameras = judge(samples)
+    agreement = measure(samples) if not cameras.fatal and len(dataset.train_views) > 1 else None
+    fatal = list(cameras.fatal)
+    problems = [*dataset.problems, *_track_problems(dataset), *cameras.problems]
+    problems += agreement.sentences() if agreement else []
     reports = []
     for motion in dataset.motions:
         mine = {view: clip for (m, view), clip in zip(pairs, clips, strict=True) if m is motion}
@@ -115,15 +131,31 @@ def check(path: Path, *, frames: int | None = None) -> Report:
                 coverage=tuple(coverage),
             )
         )
-    return Report(dataset, tuple(reports), tuple(fatal), tuple(problems))
+    return Report(dataset, tuple(reports), tuple(fatal), tuple(problems), agreement)
 
 
-def contact_sheet(dataset: Dataset, out: Path, *, cell: int = 144) -> None:
-    """Writes a picture of all motions, on white: view 0 through time, then the other views at half time.
+def _agreement_table(agreement: Agreement) -> Table:
+    """By how many pixels outlines are off, a row for each motion, the worst views first."""
+    views = agreement.view_order()[:MOST_VIEWS]
+    table = Table(title="outlines that disagree, pixels", title_justify="left")
+    table.add_column("motion")
+    for view in views:
+        table.add_column(Text(view), justify="right")
+    for motion, row in zip(agreement.motions, agreement.outlines, strict=True):
+        worst = float(row.max())
+        cells = [row[agreement.views.index(view)] for view in views]
+        table.add_row(Text(motion), *(Text(f"{x:.1f}", style="bold yellow" if x == worst else "") for x in cells))
+    return table
+
+
+def contact_sheet(dataset: Dataset, out: Path, *, agreement: Agreement | None = None, cell: int = 144) -> None:
+    """Writes a picture of all motions, on white: view 0 through time, then the other views at half time; where views
+    disagree, the worst of them, each with the pixels by which its outline is off.
 
     `cell` is the side of one picture in pixels. Raises DimoError if a frame cannot be decoded or `out` not be written.
     """
-    columns = _columns(dataset)
+    told = None if agreement is None or agreement.agrees else agreement
+    columns = _columns(dataset, told)
     font, small, grey, hairline = ImageFont.load_default(15), ImageFont.load_default(12), "#777777", "#e8e8e8"
     left = 36 + max(int(font.getlength(m.name)) for m in dataset.motions)
     step, top = cell + 8, 80
@@ -132,6 +164,7 @@ def contact_sheet(dataset: Dataset, out: Path, *, cell: int = 144) -> None:
     draw = ImageDraw.Draw(sheet)
     draw.text((16, 24), dataset.object, "black", ImageFont.load_default(20), anchor="lm")
     draw.text((28 + ImageFont.load_default(20).getlength(dataset.object), 25), dataset.prompt, grey, font, anchor="lm")
+    told_from = sum(view is columns[0][0] for view, _ in columns)
     for x, (view, frame) in enumerate(columns):
         centre = left + x * step + cell // 2
         draw.text((centre, 46), view.name, "black", small, anchor="ma")
@@ -144,18 +177,22 @@ def contact_sheet(dataset: Dataset, out: Path, *, cell: int = 144) -> None:
             draw.text((16, corner + cell // 2 + 16), "held out", grey, small, anchor="lm")
         for x, (view, frame) in enumerate(columns):
             sheet.paste(_cell(dataset, motion.name, view, frame, cell), (left + x * step, corner))
+            if told is not None and x >= told_from and (said := told.said_of(motion.name, view.name)):
+                worst = (motion.name, view.name) in told.worst_names
+                draw.text((left + x * step + 4, corner + cell - 4), said, WORST if worst else grey, small, anchor="lb")
     content = io.BytesIO()
     sheet.save(content, format="PNG")
     with refusals("The contact sheet", out):
         write_files({out: content.getvalue()})
 
 
-def _read(dataset: Dataset, motion: str, view: str) -> _Clip:
+def _read(dataset: Dataset, motion: str, view: View, samples: Samples) -> _Clip:
     coverage, cut_off, errors = {}, 0, []
-    for frame, rgba in read_clip(dataset, motion, view):
+    for frame, rgba in read_clip(dataset, motion, view.name):
         if isinstance(rgba, DimoError):
             errors.append(str(rgba))
             continue
+        samples.add(motion, view, frame, rgba)
         alpha = rgba[..., 3]
         coverage[frame] = float(alpha.mean()) / 255.0
         cut_off += bool(max(alpha[0].max(), alpha[-1].max(), alpha[:, 0].max(), alpha[:, -1].max()) > 127)
@@ -186,9 +223,12 @@ def _track_problems(dataset: Dataset) -> list[str]:
     return []
 
 
-def _columns(dataset: Dataset) -> list[tuple[View, int]]:
+def _columns(dataset: Dataset, told: Agreement | None) -> list[tuple[View, int]]:
     """What each column shows: at most four times of view 0, then at most four other views at half time."""
     first, *others = [*dataset.train_views, *dataset.test_views]
+    if told is not None:
+        worst = [name for name in told.view_order() if name != first.name][:4]
+        others = [view for view in others if view.name in worst]
     times = sorted({round(i * (dataset.frames - 1) / 3) for i in range(4)})
     picked = [others[round(i * (len(others) - 1) / 3)] for i in range(4)] if len(others) > 4 else others
     middle = dataset.frames // 2

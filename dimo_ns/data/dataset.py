@@ -6,7 +6,7 @@ import math
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from lzma import LZMAError
 from pathlib import Path
@@ -19,6 +19,7 @@ from jaxtyping import Float64
 from dimo_ns.core.cameras import DISTANCE, FOVY_DEG, Cameras, focal, intrinsics, viewmats_from_c2w
 from dimo_ns.core.types import FAR
 from dimo_ns.data.images import Source
+from dimo_ns.data.placement import AT_HOME, Placement
 from dimo_ns.data.video_files import MAX_VIDEO_BYTES
 from dimo_ns.errors import DimoError
 from dimo_ns.files.opening import regular
@@ -47,6 +48,19 @@ class View:
     c2w: Float64[np.ndarray, "4 4"]
     azimuth_deg: float | None = None
     elevation_deg: float | None = None
+    trust: float = 1.0
+    """How far its pictures are to be believed, in (0, 1], next to those of the other views."""
+
+    def moved(self, place: Float64[np.ndarray, " 3"]) -> "View":
+        """The same camera at another place."""
+        c2w = self.c2w.copy()
+        c2w[:3, 3] = place
+        return replace(self, c2w=c2w)
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields as JSON has them; `trust` where it is not full."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)} | {"c2w": self.c2w.tolist()}
+        return values if self.trust != 1.0 else {k: v for k, v in values.items() if k != "trust"}
 
 
 @dataclass(frozen=True)
@@ -85,6 +99,8 @@ class Dataset:
     """What is wrong with it but does not stop a training, one sentence each: frames that are missing, for instance."""
     remarks: tuple[str, ...]
     """What was assumed, one sentence each."""
+    placement: Placement = AT_HOME
+    """Where the object was, in the world that the cameras had on disk."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Dataset":
         """Itself: it does not change, and nerfstudio copies what it is handed, thousands of sources each time."""
@@ -149,12 +165,19 @@ class Dataset:
         for name, array in (("tracks", tracks), ("canonical", points)):
             if not (np.abs(array) < FAR).all():
                 raise DimoError(f"The '{name}' in {self.tracks} have numbers that are not finite, or beyond {FAR:g}.")
+        if self.placement != AT_HOME:
+            content |= {n: self.placement.place(content[n]) for n in ("tracks", "canonical") if n in content}
         return content
+
+    def placed(self, placement: Placement) -> "Dataset":
+        """The dataset with the ball that was found around the object brought to the origin and to the usual radius."""
+        views = tuple(v.moved(placement.place(v.c2w[:3, 3])) for v in self.views)
+        return replace(self, views=views, placement=placement.within(self.placement))
 
     @cached_property
     def hash(self) -> str:
         """sha256 over the metadata as read, the names of the frames, and what is in their files (`sampled`)."""
-        views = [asdict(v) | {"c2w": v.c2w.tolist()} for v in self.views]
+        views = [v.to_json() for v in self.views]
         head = [self.object, self.prompt, self.licence, self.frames, self.fps, views, [asdict(m) for m in self.motions]]
         files = {path for s in self.sources.values() for path in (s.path, s.mask) if path is not None}
         content = {path: sampled(path) for path in files}

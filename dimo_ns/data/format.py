@@ -20,8 +20,10 @@ from PIL import Image
 from dimo_ns.data.dataset import Dataset, Motion, View, orbit_view
 from dimo_ns.data.image_files import Rgba
 from dimo_ns.data.images import Source
-from dimo_ns.data.layouts import authors, videos
+from dimo_ns.data.layouts import authors, transforms, videos
+from dimo_ns.data.layouts.lenses import INTRINSICS
 from dimo_ns.data.layouts.reading import PLAYBACK_FPS, assemble, read_cameras, read_motions
+from dimo_ns.data.placement import AT_HOME, Placement
 from dimo_ns.data.video_files import VIDEO_ENDINGS
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import is_name
@@ -50,6 +52,8 @@ def load(path: Path | str, *, frames: int | None = None) -> Dataset:
             return videos.load(root, frames)
         if (root / "info.json").exists() and not (root / "motions.json").exists():
             return authors.load(root)
+        if not (root / "motions.json").exists() and transforms.motion_folders(root):
+            return transforms.load(root)
         return _load_ours(root)
     except OSError as error:
         raise DimoError(f"The dataset {root} cannot be read: {error}.") from error
@@ -59,9 +63,11 @@ def _load_ours(root: Path) -> Dataset:
     if not (root / "motions.json").exists():
         raise DimoError(
             f"There is no dataset at {root}: expected motions.json and cameras.json, an info.json in the "
-            f"authors' layout, or a folder of videos per motion, <motion>/<view>.mp4 (endings: {VIDEO_ENDINGS})."
+            f"authors' layout, a transforms.json, or a folder of videos per motion, <motion>/<view>.mp4 (endings: "
+            f"{VIDEO_ENDINGS})."
         )
-    return assemble(root, read_motions(root), read_cameras(root))
+    described, cameras = read_motions(root), read_cameras(root)
+    return assemble(root, described, cameras.views, cameras.remarks, cameras.placement)
 
 
 def write(
@@ -78,11 +84,13 @@ def write(
     tracks: Mapping[str, Any] | None = None,
     source: str = "",
     attribution: str = "",
+    placement: Placement = AT_HOME,
 ) -> Dataset:
     """Writes a dataset in our layout and loads it.
 
     `frames` yields (motion, view, frame, uint8 RGBA [h, w, 4] straight alpha) in any order, one image at a time. The
-    number of frames T is the length of the motions' `times_s`; `test_frames` defaults to all of them. The folder
+    number of frames T is the length of the motions' `times_s`; `test_frames` defaults to all of them. Views and tracks
+    have the object at the origin; with a `placement` they are written in the world where it was. The folder
     `root` must not exist, or be empty; it appears, complete, at the end. Raises DimoError and leaves nothing behind
     otherwise.
     """
@@ -94,10 +102,10 @@ def write(
         origin = {"source": source, "attribution": attribution}
         described = _motions_json(object, prompt, licence, views, motions, fps, test_frames)
         _write_json(folder / "motions.json", described | origin)
-        _write_json(folder / "cameras.json", _cameras_json(views))
+        _write_json(folder / "cameras.json", _cameras_json(views, placement))
         _write_frames(folder, views, motions, frames)
         if tracks is not None:
-            np.savez_compressed(folder / "tracks.npz", **dict(tracks))
+            np.savez_compressed(folder / "tracks.npz", **_in_their_world(tracks, placement))
         load(folder)
     return load(root)
 
@@ -127,14 +135,22 @@ def _motions_json(
     }
 
 
-def _cameras_json(views: Sequence[View]) -> dict[str, Any]:
+def _cameras_json(views: Sequence[View], placement: Placement) -> dict[str, Any]:
     """The intrinsics of view 0 for all, and in each view what differs."""
-    shared = {k: getattr(views[0], k) for k in ("w", "h", "fl_x", "fl_y", "cx", "cy")} if views else {}
+    shared = {k: getattr(views[0], k) for k in INTRINSICS} if views else {}
     entries = []
     for view in views:
-        fields = asdict(view) | {"c2w": view.c2w.tolist()}
+        fields = (view if placement == AT_HOME else view.moved(placement.undo(view.c2w[:3, 3]))).to_json()
         entries.append({k: v for k, v in fields.items() if k not in shared or v != shared[k]})
-    return {"convention": CAMERA_CONVENTION, **shared, "views": entries}
+    where = {} if placement == AT_HOME else {"object": asdict(placement)}
+    return {"convention": CAMERA_CONVENTION, **shared, **where, "views": entries}
+
+
+def _in_their_world(tracks: Mapping[str, Any], placement: Placement) -> dict[str, Any]:
+    """The arrays of tracks.npz, with points where the cameras on disk have them."""
+    if placement == AT_HOME:
+        return dict(tracks)
+    return {k: placement.undo(v) if k in ("tracks", "canonical") else v for k, v in tracks.items()}
 
 
 def _write_frames(

@@ -235,6 +235,7 @@ def convert(dataset: Dataset, root: Path) -> Dataset:
         fps=dataset.fps,
         test_frames=dataset.test_frames,
         tracks=dataset.read_tracks() or None,
+        placement=dataset.placement,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from dimo_ns.data.dataset import Motion, View
 from dimo_ns.data.layouts.reading import MAX_FRAMES, PLAYBACK_FPS, read_motion, read_view
+from dimo_ns.data.placement import AT_HOME, Placement
 from dimo_ns.files.fields import Fields, check_unique, is_finite
 
 OF_THE_FILE = ("format", "version", "decoder", "latent_dim", "keypoints", "gaussians", "sha256")
@@ -38,6 +39,8 @@ class SceneInfo:
     """The programs that trained it, by name."""
     metrics: dict[str, Any] | None = None
     """The figures of its report."""
+    placement: Placement = AT_HOME
+    """Where the object was in the world that the dataset's cameras had on disk."""
     sha256: str | None = None
     """The hash of the file that the scene was read from."""
     extra: dict[str, Any] = field(default_factory=dict)
@@ -81,6 +84,7 @@ class SceneInfo:
             seed=count("seed"),
             versions=table("versions"),
             metrics=table("metrics"),
+            placement=Placement.read(fields, "placement"),
             sha256=text("sha256"),
             extra={key: value for key, value in values.items() if key not in (*KNOWN, *OF_THE_FILE)},
         )
@@ -94,7 +98,7 @@ class SceneInfo:
             "motions": [asdict(motion) for motion in self.motions],
             "frames": self.frames,
             "fps": self.fps,
-            "cameras": [asdict(view) | {"c2w": view.c2w.tolist()} for view in self.views] or None,
+            "cameras": [view.to_json() for view in self.views] or None,
             "background": None if self.background is None else list(self.background),
             "dataset_hash": self.dataset_hash,
             "method": self.method,
@@ -102,13 +106,14 @@ class SceneInfo:
             "seed": self.seed,
             "versions": self.versions,
             "metrics": self.metrics,
+            "placement": None if self.placement == AT_HOME else asdict(self.placement),
         }
         return {key: value for key, value in values.items() if value is not None} | self.extra
 
 
 KNOWN = (
     "object", "prompt", "licence", "motions", "frames", "fps", "cameras", "background", "dataset_hash", "method",
-    "step", "seed", "versions", "metrics",
+    "step", "seed", "versions", "metrics", "placement",
 )  # fmt: skip
 """The fields of scene.json that SceneInfo has."""
 

@@ -5,10 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from dimo_ns.core.cameras import EXTENT
 from dimo_ns.errors import DimoError
-
-EXTENT = 0.6
-"""Half the side of the cube in which an object is looked for, in world units."""
 
 
 def inside_hull(

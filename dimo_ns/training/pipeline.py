@@ -11,6 +11,8 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from dimo_ns.core.types import Gaussians
+from dimo_ns.data.poses import check_cameras
+from dimo_ns.errors import DimoError
 from dimo_ns.rasterize.render import render
 from dimo_ns.training.datamanager import DimoDataManager, DimoDataManagerConfig, Request
 from dimo_ns.training.evaluation import evaluate_model
@@ -102,8 +104,18 @@ class DimoPipeline(VanillaPipeline):
         self.population = Population(self.model, attributes.optimizers)
         for note in self.datamanager.dataset.notes:
             CONSOLE.print(f"The dataset: {note}", markup=False, soft_wrap=True)
+        self._check_cameras()
         before, after = TrainingCallbackLocation.BEFORE_TRAIN_ITERATION, TrainingCallbackLocation.AFTER_TRAIN_ITERATION
         return [TrainingCallback([before], self.before_step), TrainingCallback([after], self.after_step)]
+
+    def _check_cameras(self) -> None:
+        """Says what is doubtful of the cameras. Raises DimoError where a training would find something else."""
+        dataset = self.datamanager.dataset
+        verdict = check_cameras(dataset)
+        for problem in verdict.problems:
+            CONSOLE.print(f"The dataset: {problem}", markup=False, soft_wrap=True)
+        if verdict.fatal:
+            raise DimoError(f"The dataset {dataset.root} cannot be trained on: {verdict.fatal[0]}")
 
     def get_train_loss_dict(self, step: int) -> tuple[Any, Terms, dict[str, Tensor]]:
         model, phase = self.model, self.model.moment.phase

@@ -18,6 +18,7 @@ from PIL import Image
 
 from dimo_ns.data.dataset import BLOCK, sampled
 from dimo_ns.data.format import Dataset, Motion, load, orbit_view
+from dimo_ns.data.frames import convert
 from dimo_ns.data.images import read_rgba
 from dimo_ns.errors import DimoError
 from dimo_ns.files import fields
@@ -470,3 +471,67 @@ def test_any_value_anywhere_in_the_metadata(tmp_path: Path, name: str):
                 field = next(key for key in reversed(place) if isinstance(key, str))
                 assert name in str(caught.value), (place, value)
                 assert re.search(rf"'{field}'|{field} \d", str(caught.value)), (place, value)
+
+
+def test_trust_is_read_checked_and_kept(tiny: Path, edit, tmp_path: Path):
+    """Of one view; the others have full trust, and a dataset that says nothing of it has the hash that it had."""
+    before = load(tiny).hash
+    edit("cameras.json", lambda d: d["views"][1].update(trust=0.25))
+    data = load(tiny)
+    assert [v.trust for v in data.views] == [1.0, 0.25, 1.0]
+    assert data.hash != before
+    assert [v.trust for v in convert(data, tmp_path / "again").views] == [1.0, 0.25, 1.0]
+    edit("cameras.json", lambda d: d["views"][1].update(trust=1))
+    assert load(tiny).hash == before
+    for wrong in (0, -1, 1.5, "much", None):
+        edit("cameras.json", lambda d, wrong=wrong: d["views"][1].update(trust=wrong))
+        with pytest.raises(DimoError, match=r"view_01\): 'trust' is .*; expected"):
+            load(tiny)
+
+
+def test_an_object_elsewhere_is_placed_when_it_is_read(tiny: Path, edit):
+    """Cameras at 2 from the origin are, for an object at (1, 0, 0) twice as large, half as far from it."""
+    before = np.stack([v.c2w[:3, 3] for v in load(tiny).views])
+    edit("cameras.json", lambda d: d.update(object={"centre": [1, 0, 0], "radius": 1.0}))
+    data = load(tiny)
+    np.testing.assert_allclose(np.stack([v.c2w[:3, 3] for v in data.views]), (before - [1, 0, 0]) / 2)
+    assert any("at (1, 0, 0) with a radius of 1, is brought to the origin" in note for note in data.remarks)
+    for wrong in ({"centre": [1, 2]}, {"radius": 0}, {"middle": [0, 0, 0]}, [1, 2, 3], {"centre": [1, 2, "x"]}):
+        edit("cameras.json", lambda d, wrong=wrong: d.update(object=wrong))
+        with pytest.raises(DimoError, match=r"cameras\.json"):
+            load(tiny)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("k1", -0.05, "'k1' is -0.05; expected 0: cameras are pinholes"),
+        ("p2", 0.001, "'p2' is 0.001; expected 0"),
+        ("distortion_params", [0, 0, 0.1, 0], "'distortion_params' is .*; expected 0"),
+        ("camera_model", "OPENCV_FISHEYE", "'camera_model' is \"OPENCV_FISHEYE\"; expected one of PINHOLE"),
+        ("camera_model", 7, "'camera_model' is 7; expected one of PINHOLE"),
+        ("c2w", [np.eye(4).tolist()] * 4, "'c2w' has a pose for each frame; .*cameras that move are not read"),
+        ("frames", [{"c2w": np.eye(4).tolist()}], "'frames' has a pose for each frame"),
+        ("poses", [np.eye(4).tolist()[:3]] * 4, "'poses' has a pose for each frame"),
+    ],
+)
+def test_cameras_that_are_no_pinholes_or_move_are_refused(tiny: Path, edit, field: str, value: object, message: str):
+    edit("cameras.json", lambda d: d["views"][1].update({field: value}))
+    with pytest.raises(DimoError, match=rf"view_01\): {message}"):
+        load(tiny)
+
+
+def test_fields_of_cameras_that_are_not_read_are_named(tiny: Path, edit):
+    def change(data: dict) -> None:
+        data.update(near=0.1, fovy_deg=33.9, k1=0, camera_model="OPENCV")
+        for view in data["views"]:
+            view["exposure"] = 1.0
+
+    edit("cameras.json", change)
+    assert "Fields of cameras.json are not read: near, exposure." in load(tiny).remarks
+
+
+def test_a_transposed_pose_is_called_so(tiny: Path, edit):
+    edit("cameras.json", lambda d: d["views"][0].update(c2w=np.array(d["views"][0]["c2w"]).T.tolist()))
+    with pytest.raises(DimoError, match="expected a last row of 0 0 0 1: it is transposed"):
+        load(tiny)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dimo_ns.data.dataset import Motion, orbit_view
+from dimo_ns.data.placement import Placement
 from dimo_ns.errors import DimoError
 from dimo_ns.space.info import SceneInfo
 
@@ -24,6 +25,7 @@ FULL = SceneInfo(
     seed=42,
     versions={"torch": "2"},
     metrics={"psnr": 30.5},
+    placement=Placement((1.0, -2.0, 3.0), 2.5),
     extra={"notes": ["kept"]},
 )
 
@@ -34,6 +36,7 @@ def test_everything_goes_through_json_and_back():
     assert again.to_json() == FULL.to_json()
     assert again.motions == FULL.motions
     assert np.array_equal(again.views[0].c2w, FULL.views[0].c2w)
+    assert again.placement == FULL.placement
     assert again.extra == {"notes": ["kept"]}
 
 
@@ -41,7 +44,7 @@ def test_the_names_in_scene_json_are_these_in_this_order():
     """Files of earlier versions have them, and programs of others read them."""
     assert list(FULL.to_json()) == [
         "object", "prompt", "licence", "motions", "frames", "fps", "cameras", "background", "dataset_hash", "method",
-        "step", "seed", "versions", "metrics", "notes",
+        "step", "seed", "versions", "metrics", "placement", "notes",
     ]  # fmt: skip
 
 
@@ -53,7 +56,7 @@ def test_what_is_not_said_is_not_written():
     assert info.motions[0].times_s == (0.0, 0.125, 0.25)  # eight a second, where nothing else is said
 
 
-@pytest.mark.parametrize("key", ["cameras", "versions", "metrics", "step", "fps", "background", "object"])
+@pytest.mark.parametrize("key", ["cameras", "versions", "metrics", "step", "fps", "background", "object", "placement"])
 def test_false_is_nothing_that_a_scene_can_have(key: str):
     with pytest.raises(DimoError, match=f"'{key}' is false; expected"):
         SceneInfo.read(FULL.to_json() | {key: False}, "scene.json")

@@ -16,6 +16,8 @@ from jaxtyping import Float64
 from dimo_ns.data.dataset import Dataset, Motion, View
 from dimo_ns.data.image_files import IMAGE_SUFFIXES, MAX_PIXELS, read_header
 from dimo_ns.data.images import Source
+from dimo_ns.data.layouts.lenses import INTRINSICS, check_lens, check_still, unread
+from dimo_ns.data.placement import AT_HOME, Placement
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import Fields, check_unique, inside, is_finite, read_json
 
@@ -40,6 +42,18 @@ class MotionsFile:
     motions: tuple[Motion, ...]
     untimed: frozenset[str] = frozenset()
     """Names of the motions of which it does not say when their frames were taken."""
+
+
+@dataclass(frozen=True)
+class CamerasFile:
+    """The content of cameras.json, checked."""
+
+    views: tuple[View, ...]
+    """With the object at the origin."""
+    placement: Placement = AT_HOME
+    """Where it was."""
+    remarks: tuple[str, ...] = ()
+    """What is not read."""
 
 
 def read_motions(root: Path) -> MotionsFile:
@@ -72,14 +86,23 @@ def read_motions(root: Path) -> MotionsFile:
     )
 
 
-def read_cameras(root: Path) -> tuple[View, ...]:
+def read_cameras(root: Path) -> CamerasFile:
     """Reads and checks <root>/cameras.json. Raises DimoError."""
     data = read_json(inside(root, root / "cameras.json"))
     views = tuple(read_view(entry, data) for entry in data.entries("views"))
     check_unique([v.name for v in views], f"{root / 'cameras.json'} names two views")
     if not any(v.split == "train" for v in views):
         raise DimoError(f"{root / 'cameras.json'} has no view with split 'train'; at least one is needed.")
-    return views
+    placement = Placement.read(data)
+    if placement != AT_HOME:
+        views = tuple(view.moved(placement.place(view.c2w[:3, 3])) for view in views)
+    known = ("name", "split", "c2w", "azimuth_deg", "elevation_deg", "trust")
+    strange = [
+        *unread(data, ("views", "object")),
+        *(k for entry in data.entries("views") for k in unread(entry, known)),
+    ]
+    remarks = [f"Fields of cameras.json are not read: {', '.join(dict.fromkeys(strange))}."] if strange else []
+    return CamerasFile(views, placement, tuple(remarks))
 
 
 def read_motion(entry: Fields, frames: int, fps: float) -> Motion:
@@ -109,12 +132,19 @@ def read_view(entry: Fields, top: Fields) -> View:
     w, h = merged.integer("w", 1, MAX_PIXELS), merged.integer("h", 1, MAX_PIXELS)
     if w * h > MAX_PIXELS:
         raise merged.error("w", f"a size of at most {MAX_PIXELS:,} pixels")
+    check_lens(merged)
+    check_still(entry)
     for key in ("fl_x", "fl_y"):
         if merged.number(key) <= 0:
             raise merged.error(key, "a positive focal length in pixels")
-    angles = [entry.number(k) if entry.values.get(k) is not None else None for k in ("azimuth_deg", "elevation_deg")]
-    fl_x, fl_y, cx, cy = (merged.number(key) for key in ("fl_x", "fl_y", "cx", "cy"))
-    return View(name, split, w, h, fl_x, fl_y, cx, cy, _pose(entry), *angles)
+    azimuth, elevation = (
+        entry.number(k) if entry.values.get(k) is not None else None for k in ("azimuth_deg", "elevation_deg")
+    )
+    trust = entry.number("trust", 1.0)
+    if not 0 < trust <= 1:
+        raise entry.error("trust", "a number above 0 and at most 1, which is full trust")
+    fl_x, fl_y, cx, cy = (merged.number(key) for key in INTRINSICS[2:])
+    return View(name, split, w, h, fl_x, fl_y, cx, cy, _pose(entry), azimuth, elevation, trust)
 
 
 def _pose(entry: Fields) -> Float64[np.ndarray, "4 4"]:
@@ -130,11 +160,18 @@ def _pose(entry: Fields) -> Float64[np.ndarray, "4 4"]:
     if not np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-4) or np.linalg.det(rotation) < 0:
         raise entry.error("c2w", "a rotation in its upper 3 x 3 (no scale, shear or mirror)")
     if not np.allclose(c2w[3], [0, 0, 0, 1]):
-        raise entry.error("c2w", "a last row of 0 0 0 1")
+        turned = ": it is transposed" if np.allclose(c2w[:, 3], [0, 0, 0, 1]) else ""
+        raise entry.error("c2w", f"a last row of 0 0 0 1{turned}")
     return c2w
 
 
-def assemble(root: Path, meta: MotionsFile, views: Sequence[View], remarks: Sequence[str] = ()) -> Dataset:
+def assemble(
+    root: Path,
+    meta: MotionsFile,
+    views: Sequence[View],
+    remarks: Sequence[str] = (),
+    placement: Placement = AT_HOME,
+) -> Dataset:
     """Finds the image of every motion, view and frame under `root` and checks the headers against the cameras."""
     sources: dict[tuple[str, str, int], Source] = {}
     problems, missing, unused = [], [], []
@@ -156,7 +193,7 @@ def assemble(root: Path, meta: MotionsFile, views: Sequence[View], remarks: Sequ
             if absent:
                 missing.append(f"{name} ({absent} of {len(expected)})")
             sources |= {
-                (motion.name, view.name, i): _source(path, found.masks.get(i), view)
+                (motion.name, view.name, i): source_at(path, found.masks.get(i), view)
                 for i, path in found.frames.items()
                 if i < meta.frames
             }
@@ -167,7 +204,7 @@ def assemble(root: Path, meta: MotionsFile, views: Sequence[View], remarks: Sequ
                 f"by the frame's number, in {_some([view.name for view in views])}."
             )
         unused += [f"{motion.name}/{other}" for other in strangers]
-    return finish(root, meta, views, sources, missing, problems, [*remarks, *passed_over(unused)])
+    return finish(root, meta, views, sources, missing, problems, [*remarks, *passed_over(unused)], placement)
 
 
 def check_numbering(folder: Path, found: Iterable[int], expected: Sequence[int], frames: int) -> None:
@@ -184,7 +221,8 @@ def check_numbering(folder: Path, found: Iterable[int], expected: Sequence[int],
         )
 
 
-def _source(path: Path, mask: Path | None, view: View) -> Source:
+def source_at(path: Path, mask: Path | None, view: View) -> Source:
+    """One image of a view, with its mask where it has one. Raises DimoError."""
     header = read_header(path)
     if (header.w, header.h) != (view.w, view.h):
         raise DimoError(
@@ -217,12 +255,19 @@ def finish(
     missing: Sequence[str],
     problems: Sequence[str],
     remarks: Sequence[str],
+    placement: Placement = AT_HOME,
 ) -> Dataset:
     """The Dataset, with the problems and remarks that every layout shares."""
     problems, remarks = list(problems), list(remarks)
+    if placement != AT_HOME:
+        at = ", ".join(f"{c:g}" for c in placement.centre)
+        remarks.append(
+            f"The object, at ({at}) with a radius of {placement.radius:g}, is brought to the origin and 0.5."
+        )
     if missing:
         problems.append(f"Frames are missing in {_some(missing)}; they are left out of training.")
-    strangers = others(root, [m.name for m in meta.motions])
+    listed = {m.name for m in meta.motions} | {s.path.relative_to(root).parts[0] for s in sources.values()}
+    strangers = others(root, sorted(listed))
     if strangers:
         problems.append(f"Folders that are not in the list of motions are ignored: {', '.join(strangers[:5])}.")
     if meta.frames == 1:
@@ -247,6 +292,7 @@ def finish(
         test_frames=meta.test_frames,
         problems=tuple(problems),
         remarks=tuple(remarks),
+        placement=placement,
     )
 
 

@@ -15,7 +15,15 @@ from jaxtyping import Int64
 
 from dimo_ns.data.dataset import Dataset, Motion, View, orbit_view, playback_rate
 from dimo_ns.data.images import Source
-from dimo_ns.data.layouts.reading import MAX_FRAMES, MotionsFile, finish, passed_over, read_cameras, read_motions
+from dimo_ns.data.layouts.reading import (
+    MAX_FRAMES,
+    CamerasFile,
+    MotionsFile,
+    finish,
+    passed_over,
+    read_cameras,
+    read_motions,
+)
 from dimo_ns.data.video_files import VIDEO_ENDINGS, VideoHeader, is_video, video_header
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import inside
@@ -46,10 +54,13 @@ def load(root: Path, frames: int | None = None) -> Dataset:
                 f"{VIDEO_ENDINGS})."
             )
     if (root / "cameras.json").exists():
-        views = read_cameras(root)
+        cameras = read_cameras(root)
+        remarks += cameras.remarks
     else:
-        views = _ring(next(iter(videos.values())))
-        remarks.append(f"There is no cameras.json: {len(views)} views at equal angles and elevation 0 are assumed.")
+        cameras = CamerasFile(_ring(next(iter(videos.values()))))
+        count = len(cameras.views)
+        remarks.append(f"There is no cameras.json: {count} views at equal angles and elevation 0 are assumed.")
+    views = cameras.views
     for motion, found in videos.items():
         if not any(view.name in found for view in views):
             raise DimoError(f"The videos in {root / motion} have none of the names of the views: {', '.join(found)}.")
@@ -76,7 +87,7 @@ def load(root: Path, frames: int | None = None) -> Dataset:
     remarks.append(
         "Frames come out of videos, which is slow if they do not all fit in memory; convert such a set to images."
     )
-    return finish(root, meta, views, sources, missing, [*problems, *passed_over(unused)], remarks)
+    return finish(root, meta, views, sources, missing, [*problems, *passed_over(unused)], remarks, cameras.placement)
 
 
 def _motion_folders(root: Path) -> list[str]:
