@@ -20,8 +20,8 @@ MOMENTS, STRIDE = 8, 3
 WRONG, HOPELESS = 0.08, 0.5
 """Shares of the silhouettes outside of their common hull: other cameras are tried, and nothing can be trained."""
 APART = 0.012
-"""Part of a picture's side by which outlines are off on the mean: cameras are doubted even if no others fit better. Views
-of video models are at 0.004."""
+"""Part of a picture's side by which outlines are off on the mean: cameras are doubted even if no others fit better.
+Views of video models are at 0.004."""
 BETTER = 0.3
 """Other cameras are named if they leave at most this part of it."""
 REACH, SMALL, TINY = 1.1 * EXTENT, 0.3, 0.1
