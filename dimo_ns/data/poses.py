@@ -17,9 +17,11 @@ from dimo_ns.errors import DimoError
 
 MOMENTS, STRIDE = 8, 3
 """How many frames cameras are judged by, and which of their pixels: one in three."""
-WRONG, UNLIKE, HOPELESS = 0.08, 0.3, 0.5
-"""Shares of the silhouettes outside of their common hull: other cameras are tried, these are doubted even if none fits
-better, and nothing can be trained. Views of video models are at 0.1."""
+WRONG, HOPELESS = 0.08, 0.5
+"""Shares of the silhouettes outside of their common hull: other cameras are tried, and nothing can be trained."""
+APART = 0.012
+"""Part of a picture's side by which outlines are off on the mean: cameras are doubted even if no others fit better.
+Views of video models are at 0.004."""
 BETTER = 0.3
 """Other cameras are named if they leave at most this part of it."""
 REACH, SMALL, TINY = 1.1 * EXTENT, 0.3, 0.1
@@ -110,8 +112,11 @@ def judge(samples: Samples) -> Verdict:
         return Verdict()
     if (fault := _not_cut_out(samples.rig, stacks)) is not None:
         return Verdict(fatal=(fault,))
-    problems = [*_lens_problems(views), *_same_places(views)]
+    lenses, problems = _lens_problems(views), _same_places(views)
     found = fitted(samples.rig, stacks)
+    if lenses and found.misfit > WRONG:
+        return Verdict(tuple(lenses), tuple(problems))
+    problems += lenses
     if found.misfit > WRONG:
         fatal, doubts = _doubt(dataset, samples.rig, stacks, found)
         problems += doubts
@@ -218,7 +223,8 @@ def _doubt(dataset: Dataset, rig: Rig, stacks: Sequence[Masks], found: Fit) -> t
     causes = "check the poses and 'fl_x fl_y cx cy' in cameras.json, and that a frame is the same moment in all views"
     if found.misfit > HOPELESS:
         return [f"{given}; {causes}."], []
-    return [], [f"{given}; {causes}."] if found.misfit > UNLIKE else []
+    off = float(found.blame.mean() / rig.sizes.max())
+    return [], [f"{given}; {causes}."] if off > APART else []
 
 
 def _odd_views(views: Sequence[View], rig: Rig, stacks: Sequence[Masks], found: Fit) -> str | None:

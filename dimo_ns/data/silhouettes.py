@@ -124,8 +124,7 @@ class Fit:
     @property
     def blame(self) -> Float64[np.ndarray, " v"]:
         """By how many reduced pixels each view's outline disagrees, on its mean: how far it is out of what others
-        allow.
-        What is between two views alone is half the fault of either."""
+        allow. What is between two views alone is half the fault of either."""
         return (self.alone + 0.5 * (self.disputed + self.cuts)) / np.maximum(self.outline, 1.0)
 
 

@@ -225,7 +225,9 @@ def wrong() -> dict[str, PosedSet]:
         ),
         "principal point at the corner": PosedSet(equator, given(cx=0.0, cy=0.0), said="'cx' and 'cy' in the middle"),
         "intrinsics of twice the size": PosedSet(equator, scaled(2), said="of another"),
-        "focal length in millimetres": PosedSet(equator, given(fl_x=5.0, fl_y=5.0), said="in pixels"),
+        "focal length in millimetres": PosedSet(
+            equator, given(fl_x=5.0, fl_y=5.0), said="degrees by 'fl_x' and 'fl_y', which are pixels"
+        ),
         "focal length halved": PosedSet(equator, given(fl_x=52.0, fl_y=52.0), said=scale),
         "masks inverted": PosedSet(equator, pictures=pictured(inverted), said="four corners"),
         "nothing cut out": PosedSet(waves, pictures=pictured(uncut), said="four corners"),

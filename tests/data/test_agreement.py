@@ -66,7 +66,7 @@ def test_a_view_that_is_shifted_is_the_worst(animal: Path):
     found = agreement(animal, change)
     assert found.worst_names[0] == ("walk", "view_04")
     assert "most in the motion walk and in view_04" in found.sentences()[0]
-    assert found.outlines[MOTIONS.index("jump")].max() < 0.02
+    assert found.outlines[found.motions.index("jump")].max() < 0.02
     assert found.view_order()[0] == "view_04"
 
 
@@ -76,10 +76,10 @@ def test_a_view_that_is_late_is_late_by_so_many_frames(animal: Path):
         return pictures(animal)[motion, view, min(max(frame - late, 0), FRAMES - 1)]
 
     found = agreement(animal, change)
-    jump = MOTIONS.index("jump")
+    jump = found.motions.index("jump")
     assert found.late[jump, 3] == pytest.approx(2, abs=0.4)
     assert found.late[jump, 6] == pytest.approx(-1, abs=0.4)
-    assert np.isnan(found.late[MOTIONS.index("walk")]).all()  # which agrees: nothing is asked
+    assert np.isnan(found.late[found.motions.index("walk")]).all()  # which agrees: nothing is asked
     assert "late 2" in found.said_of("jump", "view_03") or "late 1.9" in found.said_of("jump", "view_03")
 
 
@@ -93,7 +93,7 @@ def test_a_view_of_another_colour_is_off_by_so_much(animal: Path):
         return rgba
 
     found = agreement(animal, change)
-    walk = MOTIONS.index("walk")
+    walk = found.motions.index("walk")
     assert found.colours[walk, 5] == pytest.approx(0.2, abs=0.05)
     assert np.delete(found.colours[walk], 5).max() < 0.08
     assert not found.agrees
