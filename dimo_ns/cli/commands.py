@@ -1,7 +1,8 @@
 """What the commands share: arguments, and how they talk to their user.
 
-A command prints through `say` and `warn`, and shows how far it is with `bars`. The rest of the package never prints:
-what it has to say goes to a function that it is given, or into its result; what interests a developer alone is logged.
+A command prints through `say`, `note` and `warn`, and shows how far it is with `bars`. The rest of the package never
+prints: what it has to say goes to a function that it is given, or into its result; what interests a developer alone is
+logged.
 Training runs inside nerfstudio, and prints to its console.
 """
 
@@ -73,6 +74,11 @@ def say(*items: object) -> None:
     for item in items:
         words = item if isinstance(item, Text) else printable(str(item)) if isinstance(item, (str, Path)) else None
         console.print(item if words is None else words, soft_wrap=words is not None)
+
+
+def note(text: str) -> None:
+    """Prints what a user should know, on stderr."""
+    print(f"dimo: {on_one_line(text)}", file=sys.stderr)
 
 
 def warn(text: str) -> None:

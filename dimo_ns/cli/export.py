@@ -1,10 +1,15 @@
 """`dimo export`: what was trained, for other programs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from dimo_ns.cli.commands import Out, OutOrNone, Positional, Scene, bars, choice, say
-from dimo_ns.cli.export_html import export_html
+from dimo_ns.cli.commands import Out, OutOrNone, Positional, Scene, bars, choice, note, say
+from dimo_ns.cli.export_html import export_html, say_clamping
+
+if TYPE_CHECKING:
+    from dimo_ns.space.motion_space import Clip
 
 
 def export_scene(run: Positional[Path], out: OutOrNone = None, overwrite: bool = False) -> None:
@@ -43,15 +48,24 @@ def export_trajectories(
 
 
 def export_ply(
-    scene: Scene, out: Out, motions: tuple[str, ...] = (), min_opacity: float = 0.0, overwrite: bool = False
+    scene: Scene,
+    out: Out,
+    motions: tuple[str, ...] = (),
+    min_opacity: float = 0.0,
+    up: Literal["y-down", "y", "z"] = "y-down",
+    format: Literal["ply", "spz", "sog"] = "ply",
+    overwrite: bool = False,
 ) -> None:
     """Write the Gaussians of every frame as .ply files that viewers of 3D Gaussian splatting read, and those at rest.
 
     Args:
         scene: A scene.safetensors, its folder, or the folder of a training run.
-        out: Folder for canonical.ply and a folder of frames per motion.
+        out: Folder for canonical/canonical.ply and a folder of frames per motion.
         motions: By default all: names, FILE:ROW for a row of a file of latents, or blends such as walk:0.5,run:0.5.
         min_opacity: Leave out Gaussians that are less opaque.
+        up: Which axis points up in the files: y-down for SuperSplat, PlayCanvas and Babylon (the convention of 3D
+            Gaussian splatting, y points down), y for three.js and Spark, z for Blender and this project.
+        format: ply, or smaller files, spz or sog, by splat-transform (npm install -g @playcanvas/splat-transform).
         overwrite: Replace the files if they are there.
     """
     from dimo_ns.export import ply
@@ -59,19 +73,22 @@ def export_ply(
     from dimo_ns.space.choosing import chosen_clips
 
     space = open_space(scene)
+    clips = chosen_clips(space, motions)
     with bars() as bar:
-        ply.export_ply(space, chosen_clips(space, motions), out, overwrite, min_opacity, bar("Writing frames"))
+        ply.export_ply(space, clips, out, overwrite, min_opacity, bar("Writing frames"), up, format)
     say(out)
+    say_clamping(space)
+    say_rate(clips)
 
 
 def export_glb(
     scene: Scene, out: Out, motions: tuple[str, ...] = (), min_opacity: float = 0.0, overwrite: bool = False
 ) -> None:
-    """Write one .glb for engines and viewers: splats, key points as joints, a skin, an animation per motion.
+    """Write a .glb for engines and viewers: key points as joints, a skin, an animation per motion; and splats.glb.
 
     Args:
         scene: A scene.safetensors, its folder, or the folder of a training run.
-        out: File to write, such as scene.glb.
+        out: File to write, such as scene.glb; the splats are written to splats.glb beside it.
         motions: By default all: names, FILE:ROW for a row of a file of latents, or blends such as walk:0.5,run:0.5.
         min_opacity: Leave out Gaussians that are less opaque.
         overwrite: Replace the file if it is there.
@@ -81,7 +98,8 @@ def export_glb(
     from dimo_ns.space.choosing import chosen_clips
 
     space = open_space(scene)
-    say(export_gltf(space, chosen_clips(space, motions), out, overwrite, min_opacity))
+    say(*export_gltf(space, chosen_clips(space, motions), out, overwrite, min_opacity))
+    say_clamping(space)
 
 
 def export_all(scene: Scene, out: Out, motions: tuple[str, ...] = (), overwrite: bool = False) -> None:
@@ -97,9 +115,18 @@ def export_all(scene: Scene, out: Out, motions: tuple[str, ...] = (), overwrite:
     from dimo_ns.runs import open_space
 
     space = open_space(scene)
+    clips = space.clips(motions or None)
     with bars() as bar:
-        paths = everything.export_all(space, space.clips(motions or None), out, overwrite, bar)
+        paths = everything.export_all(space, clips, out, overwrite, bar)
     say(*paths)
+    say_clamping(space)
+    say_rate(clips)
+
+
+def say_rate(clips: Sequence["Clip"]) -> None:
+    """Says how fast frames are to be played, which no format of splats can hold."""
+    rates = sorted({f"{clip.fps:g}" for clip in clips}, key=float)
+    note(f"programs that play the frames are to be told their rate: {' and '.join(rates)} per second.")
 
 
 @dataclass

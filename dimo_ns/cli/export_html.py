@@ -1,6 +1,11 @@
 """`dimo export html`: one page to share."""
 
-from dimo_ns.cli.commands import Out, Scene, say
+from typing import TYPE_CHECKING
+
+from dimo_ns.cli.commands import Out, Scene, say, warn
+
+if TYPE_CHECKING:
+    from dimo_ns.space.motion_space import MotionSpace
 
 
 def export_html(
@@ -20,5 +25,15 @@ def export_html(
     from dimo_ns.export.html import save_html
     from dimo_ns.runs import open_space
 
-    path = save_html(open_space(scene), out, motions, overwrite)
+    space = open_space(scene)
+    path = save_html(space, out, motions, overwrite)
     say(f"{path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser, nothing else is needed")
+    say_clamping(space)
+
+
+def say_clamping(space: "MotionSpace") -> None:
+    """Warns where an export for other programs clamps colours, and says what that costs."""
+    from dimo_ns.export.colours import cost_of_clamping
+
+    if cost := cost_of_clamping(space):
+        warn(cost)

@@ -24,7 +24,7 @@ class Gaussians:
     opacities: Float[Tensor, " n"]
     """In (0, 1)."""
     colors: Float[Tensor, "n 3"]
-    """sRGB, nominally in [0, 1]; not clamped."""
+    """sRGB, not clamped; training keeps them in [0, 1], where other programs clamp."""
 
     def splats(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """What `rasterization` takes first, in its order; what is shared is expanded over the batch, not copied."""

@@ -1,14 +1,15 @@
-"""One .glb (glTF 2.0) of a scene: splats, key points as joints, one animation per motion.
+"""A scene as glTF 2.0, in two .glb files: what moves, and the splats.
 
-    scene 0  "motions", what viewers show: `world` with the joints, and `surface`, a skin of small coloured flakes, one
-             per opaque Gaussian, that every viewer plays
-    scene 1  "splats": the canonical Gaussians as KHR_gaussian_splatting (as ratified: linear scales, xyzw) with the
-             joints and weights that carry them (_JOINTS_0, _WEIGHTS_0); coloured points to viewers that do not know it
+    <name>.glb   `world` with the key points as joints, an animation per motion, and `surface`, a skin of small coloured
+                 flakes, one per opaque Gaussian, that every viewer plays
+    splats.glb   the canonical Gaussians as KHR_gaussian_splatting (as ratified: linear scales, xyzw) with the joints
+                 and weights that carry them (_JOINTS_0, _WEIGHTS_0); coloured points to viewers that do not know it
 
-glTF is y-up and looks along +z: `world` turns our axes, (x, y, z) -> (y, z, x). A joint's inverse bind matrix is the
-translation by minus its canonical place, so that the skin does what core/skinning.py does. No viewer moves splats by a
-skin yet, and still ones would cover the surface that moves: hence two scenes. They share no node: three.js copies those
-that are shared.
+glTF is y-up and looks along +z: (x, y, z) -> (y, z, x) of ours. `world` turns the joints so; the vertices of the
+surface are turned themselves, and a joint's inverse bind matrix turns them back before it takes its canonical place
+away, so that the skin does what core/skinning.py does, and the surface is upright where no skin is read. No viewer
+moves splats by a skin yet, and still ones would cover the surface that moves; many show all scenes of a file: hence two
+files.
 """
 
 from collections.abc import Sequence
@@ -22,14 +23,19 @@ from dimo_ns.core.gaussians import SH0
 from dimo_ns.core.geometry import quat_to_matrix
 from dimo_ns.core.types import Gaussians
 from dimo_ns.errors import DimoError
+from dimo_ns.export.colours import displayed
 from dimo_ns.export.ply import opaque
 from dimo_ns.files.fields import check_unique
 from dimo_ns.files.output import complete
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
 SPLATS, UNLIT = "KHR_gaussian_splatting", "KHR_materials_unlit"
+BESIDE = "splats.glb"
+"""The file of the splats, beside the one that moves."""
 TO_Y_UP = [-0.5, -0.5, -0.5, 0.5]
 """xyzw, of (x, y, z) -> (y, z, x)."""
+Y_UP = [1, 2, 0]
+"""The same, as which of our axes each of glTF's is."""
 JOINTS = 4
 FLAKE_OPACITY, FLAKE_SIGMAS = 0.3, 1.5
 """Gaussians at least so opaque get a flake; its corners lie so many standard deviations from the centre."""
@@ -40,57 +46,72 @@ TYPES = {1: gltf.SCALAR, 3: gltf.VEC3, 4: gltf.VEC4, 16: gltf.MAT4}
 @torch.no_grad()
 def export_gltf(
     space: MotionSpace, clips: Sequence[Clip], path: Path, overwrite: bool = False, min_opacity: float = 0.0
-) -> Path:
-    """Writes the scene and these clips to the .glb file `path`, and returns it; Gaussians less opaque than
-    `min_opacity` are left out. Raises DimoError if none is left, if two clips bear one name, or if nothing can be
-    written."""
+) -> list[Path]:
+    """Writes the scene and these clips to the .glb file `path`, and its splats to splats.glb beside it; returns both.
+    Gaussians less opaque than `min_opacity` are left out. Raises DimoError if none is left, if two clips bear one name,
+    or if nothing can be written."""
     if path.suffix != ".glb":
         raise DimoError(f"A scene is written to a .glb file, and {path.name} is none.")
+    if path.name == BESIDE:
+        raise DimoError(f"{BESIDE} is the file of the splats, beside that of the scene; choose another name.")
     check_unique([clip.name for clip in clips], "Two of the motions are named")
-    document = Document(space.info.licence)
     scene, rows = space.scene, opaque(space, min_opacity).cpu()
-    keypoints = scene.keypoints.cpu().numpy()
+    carried = scene.skinning_weights()
+    splats = Gaussians(*(value.cpu()[rows] for value in vars(displayed(scene.gaussians())).values()))
+    joints, weights = carried.indices.cpu()[rows].numpy(), carried.weights.cpu()[rows].numpy()
+    documents = {
+        path.name: moving(space, clips, splats, joints, weights),
+        BESIDE: still(space, splats, joints, weights),
+    }
+    with complete(path.parent, list(documents), overwrite) as partial:
+        for name, document in documents.items():
+            (partial / name).write_bytes(document.content())
+    return [path.parent / name for name in documents]
+
+
+def moving(
+    space: MotionSpace, clips: Sequence[Clip], splats: Gaussians, joints: np.ndarray, weights: np.ndarray
+) -> "Document":
+    """Joints, animations, and the surface that they carry."""
+    document = Document(space.info.licence, UNLIT)
+    keypoints = space.scene.keypoints.cpu().numpy()
+    document.file.materials = [
+        gltf.Material(
+            name="flakes",
+            doubleSided=True,
+            alphaCutoff=None,
+            pbrMetallicRoughness=gltf.PbrMetallicRoughness(metallicFactor=0.0, roughnessFactor=1.0),
+            extensions={UNLIT: {}},
+        )
+    ]
+    document.file.nodes = [gltf.Node(name="world", rotation=TO_Y_UP)]
     skin = document.skin(keypoints)
     for clip in clips:
         document.animation(clip, keypoints)
-
-    carried = scene.skinning_weights()
-    splats = Gaussians(*(value.cpu()[rows] for value in vars(scene.gaussians()).values()))
-    joints, weights = carried.indices.cpu()[rows].numpy(), carried.weights.cpu()[rows].numpy()
     surface = document.surface(splats, joints, weights)
-    points = document.splats(splats, joints, weights)
-    nodes = document.file.nodes
-    nodes.append(gltf.Node(name="surface", mesh=surface, skin=skin))
-    nodes.append(gltf.Node(name="splats", mesh=points, rotation=TO_Y_UP))
-    document.file.scenes = [
-        gltf.Scene(name="motions", nodes=[0, len(nodes) - 2]),
-        gltf.Scene(name="splats", nodes=[len(nodes) - 1]),
-    ]
-    with complete(path.parent, [path.name], overwrite) as partial:
-        (partial / path.name).write_bytes(document.content())
-    return path
+    document.file.nodes.append(gltf.Node(name="surface", mesh=surface, skin=skin))
+    document.file.scenes = [gltf.Scene(name="motions", nodes=[0, len(document.file.nodes) - 1])]
+    return document
+
+
+def still(space: MotionSpace, splats: Gaussians, joints: np.ndarray, weights: np.ndarray) -> "Document":
+    """The canonical Gaussians."""
+    document = Document(space.info.licence, SPLATS)
+    document.file.nodes = [gltf.Node(name="splats", mesh=document.splats(splats, joints, weights), rotation=TO_Y_UP)]
+    document.file.scenes = [gltf.Scene(name="splats", nodes=[0])]
+    return document
 
 
 class Document:
     """A glTF file in the making, and its binary part."""
 
-    def __init__(self, licence: str | None):
+    def __init__(self, licence: str | None, extension: str):
         self.blob = bytearray()
         self.joints: list[int] = []
         self.file = gltf.GLTF2(
             asset=gltf.Asset(version="2.0", generator="dimo_ns", copyright=licence or None),
             scene=0,
-            extensionsUsed=[SPLATS, UNLIT],
-            materials=[
-                gltf.Material(
-                    name="flakes",
-                    doubleSided=True,
-                    alphaCutoff=None,
-                    pbrMetallicRoughness=gltf.PbrMetallicRoughness(metallicFactor=0.0, roughnessFactor=1.0),
-                    extensions={UNLIT: {}},
-                )
-            ],
-            nodes=[gltf.Node(name="world", rotation=TO_Y_UP)],
+            extensionsUsed=[extension],
         )
 
     def content(self) -> bytes:
@@ -136,8 +157,10 @@ class Document:
         ]
         self.joints = list(range(first, len(self.file.nodes)))
         self.file.nodes[0].children = self.joints
-        inverse = np.tile(np.eye(4, dtype=np.float32), (len(keypoints), 1, 1))
-        inverse[:, 3, :3] = -keypoints  # columns first
+        inverse = np.zeros((len(keypoints), 4, 4), np.float32)  # columns first
+        inverse[:, range(3), Y_UP] = 1
+        inverse[:, 3, :3] = -keypoints
+        inverse[:, 3, 3] = 1
         inverse = inverse.reshape(-1, 16)
         matrices = self.accessor(inverse, self.view(inverse))
         self.file.skins.append(
@@ -165,16 +188,17 @@ class Document:
         self.file.animations.append(gltf.Animation(name=clip.name, samplers=samplers, channels=channels))
 
     def carried(self, joints: np.ndarray, weights: np.ndarray, prefix: str = "") -> dict[str, int]:
-        """The attributes of a skin, from key points and weights [n, j]."""
+        """The attributes of a skin, from key points and weights [n, j]. Those of an application's own (with a prefix)
+        are floats: readers keep no others."""
         missing = ((0, 0), (0, JOINTS - joints.shape[1]))
         return {
-            f"{prefix}JOINTS_0": self.attribute(np.pad(joints, missing).astype(np.uint16)),
+            f"{prefix}JOINTS_0": self.attribute(np.pad(joints, missing).astype(np.float32 if prefix else np.uint16)),
             f"{prefix}WEIGHTS_0": self.attribute(np.pad(weights, missing).astype(np.float32)),
         }
 
     def colours(self, splats: Gaussians) -> np.ndarray:
         """RGBA [n, 4] as glTF has vertex colours: linear, straight alpha."""
-        display = splats.colors.clamp(0, 1).numpy()
+        display = splats.colors.numpy()
         linear = np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** 2.4)
         return np.concatenate([linear, splats.opacities[:, None].numpy()], 1).astype(np.float32)
 
@@ -198,7 +222,7 @@ class Document:
         scales, rotations = splats.scales[shown], quat_to_matrix(splats.quats[shown])
         longer = scales.topk(2, dim=1).indices[:, None].expand(-1, 3, -1)
         axes = (rotations * scales[:, None]).gather(2, longer) * FLAKE_SIGMAS  # [n, xyz, 2]
-        corners = splats.means[shown, :, None] + torch.cat([axes, -axes], 2)
+        corners = (splats.means[shown, :, None] + torch.cat([axes, -axes], 2))[:, Y_UP]
         triangles = np.array([0, 1, 2, 0, 2, 3]) + 4 * np.arange(len(corners))[:, None]
         keep = shown.numpy()
         colours = self.colours(splats)[keep]

@@ -59,7 +59,7 @@ def complete(
     check_free(folder, names, overwrite)
     with refusals(what, folder if what and len(names) > 1 else folder / names[0]):
         new = not folder.exists()
-        home, name = (folder.parent, folder.name) if new else (folder, names[0])
+        home, name = (folder.parent, folder.name) if new else (folder, Path(names[0]).name)
         with there(home), tempfile.TemporaryDirectory(prefix=f".{name}.partial-", dir=home) as scratch:
             partial, replaced = Path(scratch) / "new", Path(scratch) / "old"
             partial.mkdir()
@@ -73,7 +73,7 @@ def complete(
             replaced.mkdir()
             made = {partial / name: folder / name for name in names if (partial / name).exists()}
             for number, target in enumerate(folder / name for name in names):
-                target.parent.mkdir(exist_ok=True)
+                target.parent.mkdir(parents=True, exist_ok=True)
                 if target.is_dir() or (target.exists() and target not in made.values()):
                     target.replace(replaced / str(number))
             place(made)

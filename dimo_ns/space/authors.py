@@ -98,7 +98,7 @@ def read_gaussians(path: Path) -> tuple[CanonicalGaussians, list[str]]:
     gaussians.load_state_dict(
         {
             "means": table[:, :3][:, CYCLE],
-            "colors": 0.5 + SH0 * table[:, 3:6],
+            "colors": (0.5 + SH0 * table[:, 3:6]).clamp(min=0),  # as their renderer has it
             "logit_opacities": table[:, 6],
             "log_scales": table[:, 7:10],
             "quats": quat_multiply(torch.tensor(TURN), table[:, 10:]),

@@ -215,5 +215,7 @@ class DimoPipeline(VanillaPipeline):
         return range(before + 1, tree_position(moment, tree)[0] + 1)
 
     def after_step(self, step: int) -> None:
-        """Notes how strongly each Gaussian is pulled."""
+        """Keeps colours in the range that every viewer shows, and notes how strongly each Gaussian is pulled."""
+        with torch.no_grad():
+            self.model.scene.gaussians.colors.clamp_(0, 1)
         self.population.note_pull(self.model.moment)

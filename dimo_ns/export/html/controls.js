@@ -2,6 +2,10 @@
 
 const BACKGROUNDS = { White: "#ffffff", Grey: "#8c8f93", Black: "#111214" };
 const MAP = { width: 268, height: 170, letter: 5.8 };
+const MAP_STEP = 0.05; // of the map, by an arrow
+const TURN_STEP = 10; // degrees, by a key
+const ZOOM_STEP = 1.15;
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 const readable = (name) => name.replaceAll("_", " ");
 
@@ -12,9 +16,19 @@ function make(name, properties, text = "") {
   return element;
 }
 
-/** Buttons of which one is chosen, for a screen reader too. */
+/** Buttons of which one is chosen, for a screen reader too; Tab goes to that one. */
 function mark(buttons, chosen) {
-  buttons.forEach((button, i) => button.setAttribute("aria-checked", String(i === chosen)));
+  buttons.forEach((button, i) => {
+    button.setAttribute("aria-checked", String(i === chosen));
+    button.tabIndex = i === (chosen ?? 0) ? 0 : -1;
+  });
+}
+
+/** Among such buttons, an arrow chooses the next one or the one before. */
+function stepAmong(buttons, button, [right, up]) {
+  const next = buttons.at((buttons.indexOf(button) + right - up) % buttons.length);
+  next.click();
+  next.focus();
 }
 
 class Controls {
@@ -64,7 +78,9 @@ class Controls {
     this.sliders = Array.from({ length: axes }, (_, i) => {
       const slider = make("input", { type: "range", min: -reach, max: reach, step: 0.05, value: 0 });
       slider.oninput = () => (player.offsets[i] = Number(slider.value));
-      const row = make("label", { title: `Principal axis ${i + 1} of the latents` }, String(i + 1));
+      const title = `Principal axis ${i + 1} of the latents`;
+      slider.setAttribute("aria-label", title);
+      const row = make("label", { title }, String(i + 1));
       row.append(slider);
       $("axes").append(row);
       return slider;
@@ -145,6 +161,9 @@ class Controls {
       const next = Math.round(player.frame + frames);
       player.seek(next < 0 ? this.space.frames - 1 : next > this.space.frames - 1 ? 0 : next);
     };
+    const arrow = ARROWS[event.key];
+    const groups = event.target.matches(":focus-visible") ? [this.motionButtons, this.swatches] : [];
+    const radios = groups.find((buttons) => buttons.includes(event.target));
     const actions = {
       " ": () => this.toggle(),
       ArrowLeft: () => step(-1),
@@ -154,13 +173,21 @@ class Controls {
       k: () => this.setOverlays(!player.showsPoints, player.showsTrails),
       t: () => this.setOverlays(player.showsPoints, !player.showsTrails),
       b: () => this.setBackground((this.background + 1) % this.swatches.length),
+      a: () => player.camera.turn(-TURN_STEP, 0),
+      d: () => player.camera.turn(TURN_STEP, 0),
+      w: () => player.camera.turn(0, TURN_STEP),
+      s: () => player.camera.turn(0, -TURN_STEP),
+      "+": () => player.camera.scale(1 / ZOOM_STEP),
+      "-": () => player.camera.scale(ZOOM_STEP),
       r: () => $("random").click(),
       f: () => $("full").click(),
       c: () => $("fold").click(),
       0: () => player.camera.reset(),
     };
+    if (arrow && radios) Object.assign(actions, { [event.key]: () => stepAmong(radios, event.target, arrow) });
+    if (arrow && event.target === $("map")) Object.assign(actions, { [event.key]: () => this.map.step(arrow) });
     const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-    const own = event.key.startsWith("Arrow") ? "select, [type=range]" : "select";
+    const own = arrow ? "select, [type=range]" : "select";
     if (!action || event.target.matches(own)) return;
     if (event.key === " " && event.target.matches("[type=checkbox], button:focus-visible")) return;
     event.preventDefault();
@@ -176,6 +203,7 @@ class Controls {
     $("time").value = player.frame;
     const now = (player.frame * seconds) / Math.max(space.frames - 1, 1);
     $("clock").textContent = `${now.toFixed(2)} s`;
+    $("time").setAttribute("aria-valuetext", `${now.toFixed(2)} seconds`);
 
     const place = space.placeOf(player.shown);
     const state = [player.chosen, player.partner, player.blend, ...player.offsets, ...place].join();
@@ -186,6 +214,7 @@ class Controls {
     $("to").value = player.partner;
     [...$("to").options].forEach((option, i) => (option.disabled = i === player.chosen));
     $("blend").value = player.blend;
+    $("blend").setAttribute("aria-valuetext", `${Math.round(player.blend * 100)} %`);
     this.sliders.forEach((slider, i) => {
       slider.value = player.offsets[i];
       slider.setAttribute("aria-valuetext", `${player.offsets[i].toFixed(2)} standard deviations`);
@@ -215,6 +244,8 @@ class Controls {
 class LatentMap {
   constructor(svg, space, go) {
     this.space = space;
+    this.go = go;
+    this.place = [0.5, 0.5];
     svg.setAttribute("viewBox", `0 0 ${MAP.width} ${MAP.height}`);
     this.places = space.places;
     this.line = svg.appendChild(draw("line", {}));
@@ -276,7 +307,14 @@ class LatentMap {
     });
   }
 
+  /** Goes a little to the right and up from what is shown. */
+  step(direction) {
+    const place = this.place.map((value, i) => Math.min(Math.max(value + MAP_STEP * direction[i], 0), 1));
+    this.go(place, null);
+  }
+
   refresh(place, chosen, partner) {
+    this.place = place;
     const [x, y] = this.pixel(place);
     move(this.here, { cx: x, cy: y });
     this.dots.forEach((dot, i) => dot.classList.toggle("chosen", i === chosen || i === partner));

@@ -25,6 +25,7 @@ from dimo_ns.core.scene import Scene
 from dimo_ns.core.skinning import NEIGHBOURS
 from dimo_ns.core.types import Gaussians, RigidTransforms, SkinningWeights
 from dimo_ns.errors import DimoError
+from dimo_ns.export.colours import displayed
 from dimo_ns.space.motion_space import MotionSpace
 
 Packed = dict[str, tuple[np.ndarray, dict[str, Any]]]
@@ -79,7 +80,7 @@ def describe(space: MotionSpace, name: str, z: Float[Tensor, " d"]) -> dict[str,
 def visible(space: MotionSpace) -> tuple[Gaussians, SkinningWeights]:
     """The canonical splats that can be seen at all, and which key points carry them."""
     scene = space.scene
-    every = scene.gaussians()
+    every = displayed(scene.gaussians())
     skinning = scene.skinning_weights()
     seen = every.opacities >= ALPHA_MIN
     if not seen.any():

@@ -1,11 +1,12 @@
 // The start of the page, and `window.dimo`, by which programs and tests drive it (docs/export.md describes it).
 
 async function start() {
-  if (typeof DecompressionStream === "undefined") throw new Error("it is too old to unpack compressed data.");
+  if (typeof DecompressionStream === "undefined") throw new Error("this browser is too old to unpack compressed data.");
   const payload = await readPayload($("payload").textContent);
   const player = new Player(payload);
   new Controls(player, payload.header);
   await player.draw();
+  show("");
   player.revive();
   player.run();
   return api(player);
@@ -90,7 +91,7 @@ window.dimo = {
   ready: start().then(
     (functions) => Object.defineProperties(window.dimo, Object.getOwnPropertyDescriptors(functions)),
     (error) => {
-      show(`This browser cannot show the page: ${error.message} A current Chrome, Edge, Firefox or Safari can.`);
+      show(`The page cannot be shown: ${error.message} From disk, a current Chrome, Edge, Firefox or Safari shows it.`);
       throw error;
     },
   ),

@@ -178,7 +178,7 @@ class Player {
       }
       if (!this.stale && !this.coarse) return;
       busy = true;
-      await this.draw(this.stale ? coarseness : 1);
+      await this.draw(this.stale ? coarseness : 1).catch((error) => show(`The page stopped working: ${error.message}`));
       busy = false;
     };
     requestAnimationFrame(tick);
@@ -203,12 +203,16 @@ class Sorter {
     this.worker.postMessage({ means, weights, neighbours });
     this.count = keypoints.length / 3;
     this.waiting = [];
-    this.worker.onmessage = ({ data }) => this.waiting.shift()(data);
-    this.worker.onerror = (error) => show(`The page stopped working: ${error.message}`);
+    this.worker.onmessage = ({ data }) => this.waiting.shift().resolve(data);
+    this.worker.onerror = ({ message }) => {
+      this.error = new Error(message || "workers are forbidden, by this browser or where the page comes from.");
+      for (const { reject } of this.waiting.splice(0)) reject(this.error);
+    };
   }
 
-  /** Rows of all splats, the farthest first. */
-  order(carriers, viewmat) {
+  /** Resolves to the rows of all splats, the farthest first; rejected once the worker has failed. */
+  async order(carriers, viewmat) {
+    if (this.error) throw this.error;
     const rows = new Float32Array(this.count * 4);
     for (let k = 0; k < this.count; k++) {
       for (let column = 0; column < 4; column++) {
@@ -218,7 +222,7 @@ class Sorter {
       }
     }
     this.worker.postMessage({ rows }, [rows.buffer]);
-    return new Promise((resolve) => this.waiting.push(resolve));
+    return new Promise((resolve, reject) => this.waiting.push({ resolve, reject }));
   }
 }
 
@@ -239,6 +243,8 @@ function tintsOf(keypoints) {
   });
 }
 
+/** In the place of the object; nothing, and the object is there. */
 function show(message) {
   $("message").textContent = message;
+  $("canvas").hidden = message !== "";
 }

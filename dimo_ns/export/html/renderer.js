@@ -186,7 +186,7 @@ class Renderer {
   /** Raises an Error where the browser has no WebGL 2. */
   constructor(canvas, arrays) {
     const gl = canvas.getContext("webgl2", { alpha: false, antialias: false, depth: false });
-    if (!gl) throw new Error("it has no WebGL 2, or WebGL 2 is switched off.");
+    if (!gl) throw new Error("this browser has no WebGL 2, or WebGL 2 is switched off.");
     this.gl = gl;
     this.count = arrays.means.length / 3;
     this.keypoints = arrays.keypoints.length / 3;
