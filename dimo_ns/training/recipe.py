@@ -104,6 +104,8 @@ class Phase:
     density: Density = Density()
     smoothing: tuple[Weight, ...] = ()
     """Diffusion of the table's gradients over the key point graph, in equal parts of the phase (or tree level)."""
+    calibrate_at: tuple[Share, ...] = ()
+    """When to find out what is wrong with the views; fractions of the phase."""
 
     def __post_init__(self) -> None:
         for name, rates in self.lr.items():
