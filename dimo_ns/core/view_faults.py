@@ -92,7 +92,7 @@ def degrees() -> Int[Tensor, " terms"]:
 
 
 def polynomials(places: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b terms"]:
-    """Products of Chebyshev polynomials of x and of y, both in [-1, 1] over a picture, up to degree `DEGREE` together."""
+    """Products of Chebyshev polynomials of x and of y, both in [-1, 1] over a picture, of degree 5 together at most."""
     powers = [torch.ones_like(places), places]
     for _ in range(DEGREE - 1):
         powers.append(2 * places * powers[-1] - powers[-2])

@@ -15,8 +15,6 @@ SMOOTHING = (0.0044, 0.054, 0.242, 0.399, 0.242, 0.054, 0.0044)
 """Pictures and renders are blurred by a pixel before they are compared, so that edges that are apart still meet."""
 NOISE = 0.3
 """What chance adds to a squared error, summed over as many neighbouring pixels as err together."""
-DOUBT = 0.15
-"""Error of a pixel from which on it counts less: something else is wrong there."""
 DRAWN = 0.01
 """Alpha from which on a pixel shows something."""
 OWN = 2 * DRIFTS * TERMS
@@ -42,16 +40,18 @@ def register(
     picture_ids: Float[Tensor, " t"],
     times: Float[Tensor, " t"],
     known: Difference,
+    doubt: float,
 ) -> Difference:
     """The faults of a view, given what is known of them and is in the renders already.
 
     `pictures` and `renders`: premultiplied. `object_frames`: of which times the renders are; `picture_ids`, `times`:
-    the numbers of the pictures, and these as shares of the clip.
+    the numbers of the pictures, and these as shares of the clip. `doubt`: the error of a pixel from which on it counts
+    less: something else is wrong there.
     """
     pictures, renders = _smooth(pictures), _smooth(renders)
     where = (torch.maximum(renders[..., 3], pictures[..., 3]) > DRAWN).flatten(1).any(0)
     error = (pictures - renders).flatten(1, 2)[:, where]
-    root = (1 + (error / DOUBT).square().sum(-1, keepdim=True)).rsqrt().expand_as(error)
+    root = (1 + (error / doubt).square().sum(-1, keepdim=True)).rsqrt().expand_as(error)
     columns = (_columns(renders, object_frames, where) * root[..., None]).flatten(1, 2)
     spread = _spread(times, picture_ids)
     matrix = (spread.mT @ (columns.mT @ columns) @ spread).sum(0).double()

@@ -19,12 +19,13 @@ from dimo_ns.training.model import DimoModel
 
 RESOLUTION = 128
 """Of the renders, in pixels; they are compared at half of it."""
-ROUNDS = 4
-"""At the first calibration: a round brings late views nearer by half."""
-CHANCE = {"displacement": 0.0062, "clock": 0.12, "exposure": 0.022}
+DOUBTS = (0.5, 0.3, 0.2, 0.15, 0.15, 0.15)
+"""Error of a pixel from which on it counts less, in the rounds of a first calibration: each brings late views nearer by
+half. Later calibrations are one round, with the last of them."""
+CHANCE = {"displacement": 0.0075, "clock": 0.12, "exposure": 0.03}
 """Root mean square of faults (halves of a picture, frames, logarithm) up to which they are taken for errors of the
 model, and views for as good as true; from the square root of two of it on, they are corrected whole."""
-NEAR = 0.75
+NEAR = 0.55
 """How many frames a picture may be off the moment that it is shown for."""
 REFERENCE = 3.0
 """How much more often than a flawless view view 0 is looked at, where others have faults."""
@@ -58,16 +59,16 @@ def showing(faults: ViewFaults, available: Bool[np.ndarray, "m t v"]) -> Showing
 def calibrate(model: DimoModel, manager: DimoDataManager) -> None:
     """Compares all pictures with renders, and corrects the faults that the model knows of; explicit trajectories follow
     the clock of view 0."""
-    for _ in range(1 if model.faults.found else ROUNDS):
-        _round(model, manager)
+    for doubt in DOUBTS[-1:] if model.faults.found else DOUBTS:
+        _round(model, manager, doubt)
         if not model.faults.found:
             return
 
 
-def _round(model: DimoModel, manager: DimoDataManager) -> None:
+def _round(model: DimoModel, manager: DimoDataManager, doubt: float) -> None:
     faults = model.faults
     motions, views = faults.clock.shape[:2]
-    found = [[_difference(model, manager, m, v) for v in range(views)] for m in range(motions)]
+    found = [[_difference(model, manager, m, v, doubt) for v in range(views)] for m in range(motions)]
     displacement, clock, exposure = (
         torch.stack([torch.stack([getattr(difference, name) for difference in row]) for row in found])
         for name in ("displacement", "clock", "exposure")
@@ -92,7 +93,7 @@ def _share(squares: Float[Tensor, "m v"], kind: str) -> Float[Tensor, ""]:
     )
 
 
-def _difference(model: DimoModel, manager: DimoDataManager, motion: int, view: int) -> Difference:
+def _difference(model: DimoModel, manager: DimoDataManager, motion: int, view: int, doubt: float) -> Difference:
     faults, device, count = model.faults, model.device, model.frame_count
     known = Difference(faults.displacement[motion, view], faults.clock[motion, view], faults.exposure[motion, view])
     size = manager.size_at(RESOLUTION)
@@ -108,4 +109,4 @@ def _difference(model: DimoModel, manager: DimoDataManager, motion: int, view: i
     seen = render(faults.seen(g, cameras, motion_ids, view_ids, ids[:, None] / count), cameras[:, :, None])
     renders = torch.cat([seen.color, seen.alpha], -1)[:, 0, 0]
     pictures, renders = (F.avg_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1) for x in (pictures, renders))
-    return register(pictures, renders, moments, ids.float(), ids / count, known)
+    return register(pictures, renders, moments, ids.float(), ids / count, known, doubt)

@@ -43,7 +43,7 @@ def found_in(pictures: torch.Tensor, rounds: int = 5) -> Difference:
         moments = (known.clock[0] + (1 + known.clock[1]) * IDS).clamp(0, FRAMES - 1)
         renders = shown(displaced(known.displacement), moments)
         renders[..., :3] *= known.exposure.exp()
-        known = register(pictures, renders, moments, IDS.float(), IDS / FRAMES, known)
+        known = register(pictures, renders, moments, IDS.float(), IDS / FRAMES, known, 0.15)
     return known
 
 
