@@ -5,7 +5,7 @@ learns the table afterwards without rendering anything.
 """
 
 # What torch leaves untyped.
-# pyright: reportUnknownVariableType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
 
 import torch
 import torch.nn.functional as F
@@ -40,6 +40,28 @@ class TrajectoryTable(nn.Module):
             for table in (self.translations, self.quats)
         )
         return translations, quats
+
+    def at(self, motion_ids: Int[Tensor, " b"], times: Float[Tensor, " b"]) -> RigidTransforms:
+        """Transforms [b, k, ...] at times in frames, between those of the frames before and after."""
+        last = self.quats.shape[1] - 1
+        times = times.clamp(0, last)
+        first = times.floor().long()
+        share = (times - first)[:, None, None]
+        before, after = self(motion_ids, first), self(motion_ids, (first + 1).clamp(max=last))
+        same = torch.where((before.quats * after.quats).sum(-1, keepdim=True) < 0, -1.0, 1.0)
+        translations = torch.lerp(before.translations, after.translations, share)
+        quats = torch.lerp(before.quats, same * after.quats, share.expand_as(after.quats))
+        return RigidTransforms(translations, F.normalize(quats, dim=-1))
+
+    @torch.no_grad()
+    def retime(self, clock: Float[Tensor, "m 2"]) -> None:
+        """Frame t of each motion becomes what was at time t (1 + b) + a. `clock`: a, in frames, and b."""
+        motions, frames = self.quats.shape[:2]
+        numbers = torch.arange(frames, device=clock.device)
+        times = clock[:, :1] + (1 + clock[:, 1:]) * numbers
+        found = self.at(torch.arange(motions, device=clock.device).repeat_interleave(frames), times.flatten())
+        self.translations.copy_(found.translations.unflatten(0, (motions, frames)))
+        self.quats.copy_(found.quats.unflatten(0, (motions, frames)))
 
     @torch.no_grad()
     def continuous(self) -> RigidTransforms:

@@ -23,8 +23,9 @@ class Gaussians:
     """Standard deviations along the axes, world units."""
     opacities: Float[Tensor, " n"]
     """In (0, 1)."""
-    colors: Float[Tensor, "n 3"]
-    """sRGB, not clamped; training keeps them in [0, 1], where other programs clamp."""
+    colors: Float[Tensor, "*views n 3"]
+    """sRGB, not clamped; training keeps them in [0, 1], where other programs clamp. Those that are seen through views
+    of other exposures have batch axes."""
 
     def splats(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """What `rasterization` takes first, in its order; what is shared is expanded over the batch, not copied."""

@@ -146,7 +146,9 @@ class FrameStore:
 
     def _keys(self, motion_ids: Ids, frame_ids: Ids, view_ids: Ids) -> tuple[list[Key], tuple[int, int]]:
         views = np.asarray(view_ids)
-        pairs = [np.broadcast_to(np.asarray(ids)[:, None], views.shape) for ids in (motion_ids, frame_ids)]
+        pairs = [
+            np.broadcast_to(np.asarray(ids).reshape(len(views), -1), views.shape) for ids in (motion_ids, frame_ids)
+        ]
         keys = [Key(*map(int, row)) for row in zip(pairs[0].flat, pairs[1].flat, views.flat, strict=True)]
         for key in keys:
             if not self.available[key]:

@@ -30,6 +30,8 @@ class Request:
     motion_ids: Int[Tensor, " b"]
     frame_ids: Int[Tensor, " b"]
     view_ids: Int[Tensor, "b c"]
+    picture_ids: Int[Tensor, "b c"]
+    """The picture of each view that shows that frame: the one of its number, unless the view is late."""
     size: tuple[int, int]
 
 
@@ -48,6 +50,8 @@ class Batch:
 
     poses: Poses
     view_ids: Int[Tensor, "b c"]
+    picture_times: Float[Tensor, "b c"]
+    """When the pictures were taken, in [0, 1)."""
     rgba: Float[Tensor, "b c h w 4"]
     """Premultiplied, in [0, 1]."""
     cameras: Cameras
@@ -144,26 +148,28 @@ class DimoDataManager(DataManager):
     def prefetch(self, request: Request) -> None:
         """Starts decoding what `fetch` of the same request will want."""
         if not self.resident.holds_all(request.size):
-            self.frames.prefetch(request.motion_ids, request.frame_ids, request.view_ids, request.size)
+            self.frames.prefetch(request.motion_ids, request.picture_ids, request.view_ids, request.size)
 
     def fetch(self, request: Request) -> Batch:
         """The frames of a request with their cameras, on the device."""
-        asked = request.motion_ids, request.frame_ids, request.view_ids
-        parts = [*asked[:2], asked[2].flatten(), self.resident.rows(*asked, request.size)]
+        pictures = request.picture_ids, request.view_ids
+        parts = [request.motion_ids, request.frame_ids, *(ids.flatten() for ids in pictures)]
+        parts.append(self.resident.rows(request.motion_ids, *pictures, request.size))
         ids = torch.cat(parts).to(self.device, non_blocking=True)
-        motion_ids, frame_ids, views, rows = ids.split([len(part) for part in parts])
-        views = views.view(request.view_ids.shape)
+        motion_ids, frame_ids, picture_ids, views, rows = ids.split([len(part) for part in parts])
+        picture_ids, views = picture_ids.view(request.view_ids.shape), views.view(request.view_ids.shape)
         held = self.resident.frames(request.size)
         rgba = self._uploaded(request) if held is None else held[rows].unflatten(0, views.shape)
         return Batch(
             poses=Poses(motion_ids, frame_ids, frame_ids / self.dataset.frames),
             view_ids=views,
+            picture_times=picture_ids / self.dataset.frames,
             rgba=rgba.float() * (1 / 255),
             cameras=self.cameras(request.size)[views],
         )
 
     def _uploaded(self, request: Request) -> UInt8[Tensor, "b c h w 4"]:
-        rgba = self.frames.batch(request.motion_ids, request.frame_ids, request.view_ids, request.size)
+        rgba = self.frames.batch(request.motion_ids, request.picture_ids, request.view_ids, request.size)
         rgba = rgba.pin_memory() if self.device.type == "cuda" else rgba  # the copy of what is pinned is not waited for
         return rgba.to(self.device, non_blocking=True)
 

@@ -17,6 +17,7 @@ from dimo_ns.core.gaussians import CanonicalGaussians
 from dimo_ns.core.latents import MotionLatents
 from dimo_ns.core.scene import Scene
 from dimo_ns.core.trajectories import TrajectoryTable
+from dimo_ns.core.view_faults import ViewFaults
 from dimo_ns.errors import DimoError
 from dimo_ns.metrics.perceptual import Lpips
 from dimo_ns.rasterize.skinning import fused_skin
@@ -32,8 +33,8 @@ class DimoModelConfig(ModelConfig):
 
     _target: type = field(default_factory=lambda: DimoModel)
     recipe: str = "laptop"
-    """One of the recipes that come with dimo (full, laptop, laptop-mlp, paper), or a file NAME.yaml: a copy of one of
-    configs/recipes, changed."""
+    """One of the recipes that come with dimo (full, generated, laptop, laptop-mlp, paper), or a file NAME.yaml: a copy
+    of one of configs/recipes, changed."""
     recipe_text: Annotated[str, tyro.conf.Suppress] = ""
     """The recipe itself: a run keeps what it was trained by."""
     length: float = 1.0
@@ -65,6 +66,8 @@ class DimoModel(Model):
 
     config: DimoModelConfig
     scene: Scene
+    faults: ViewFaults
+    """Of the training views; no part of the scene that leaves."""
     mover: Mover
     """What moves the Gaussians in the present phase."""
     pull: Float[Tensor, " n"]
@@ -98,6 +101,7 @@ class DimoModel(Model):
             fused_skin,
         )
         self.table = TrajectoryTable(motions, self.frame_count, keypoints) if recipe.has_table else None
+        self.faults = ViewFaults(motions, len(metadata["dataset"].train_views))
         self.lpips = Lpips.find() if any(phase.weights.lpips for phase in recipe.phases) else None
         frames = motions * self.frame_count
         self.register_buffer("pull", torch.zeros(recipe.gaussians))
@@ -133,6 +137,8 @@ class DimoModel(Model):
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Takes the sizes of the checkpoint: Gaussians and key points are added and removed during training."""
+        none = {f"faults.{name}": fault for name, fault in self.faults.state_dict().items()}
+        state_dict = {**none, **state_dict}  # runs of before views had faults
         scene = self.scene
         scene.gaussians = CanonicalGaussians.blank(len(state_dict["scene.gaussians.means"])).to(self.device)
         for name in ("keypoints", "log_radii"):

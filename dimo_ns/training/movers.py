@@ -104,8 +104,7 @@ class Table(Mover):
     """Diffusion of the table's gradients over the graph, in equal parts of the phase (or tree level)."""
 
     def transforms(self, z: Tensor, t: Tensor, motion_ids: Tensor) -> RigidTransforms:
-        frames = self.table.quats.shape[1]
-        return self.table(motion_ids, (t * frames).round().long().clamp(0, frames - 1))
+        return self.table.at(motion_ids, t * self.table.quats.shape[1])
 
     def pose(self, z: Tensor, t: Tensor, motion_ids: Tensor) -> Gaussians:
         return self.scene.carry(self.transforms(z, t, motion_ids))

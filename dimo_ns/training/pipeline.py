@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
@@ -13,8 +14,9 @@ from torch import Tensor
 from dimo_ns.core.types import Gaussians
 from dimo_ns.data.poses import check_cameras
 from dimo_ns.errors import DimoError
-from dimo_ns.rasterize.render import render
-from dimo_ns.training.datamanager import DimoDataManager, DimoDataManagerConfig, Request
+from dimo_ns.rasterize.render import Render, render
+from dimo_ns.training.calibration import Showing, calibrate, showing
+from dimo_ns.training.datamanager import Batch, DimoDataManager, DimoDataManagerConfig, Request
 from dimo_ns.training.evaluation import evaluate_model
 from dimo_ns.training.model import DimoModel, DimoModelConfig
 from dimo_ns.training.objective import LESSONS, Terms, importance_of, latent_terms, looks_closer, picture_terms
@@ -56,6 +58,7 @@ class DimoPipeline(VanillaPipeline):
         super().__init__(config, str(device), *args, **kwargs)  # nerfstudio hands either
         self.seed = int(torch.initial_seed() % 2**31)
         self._order: Order | None = None
+        self._showing: Showing | None = None
         self._ahead: dict[int, Request] = {}
         model, phase = self.model, lambda: self.model.moment.phase
         self._moves = Replay(lambda: Moves(model), lambda: Moves.parts(model))
@@ -97,7 +100,7 @@ class DimoPipeline(VanillaPipeline):
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
         self.model.update_to_step(step)
         self.model.load_state_dict({k.removeprefix("_model."): v for k, v in loaded_state.items()})
-        self._order, self._ahead = None, {}
+        self._order, self._showing, self._ahead = None, None, {}
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         assert attributes.optimizers is not None
@@ -147,12 +150,30 @@ class DimoPipeline(VanillaPipeline):
         parts, terms = self._moves(poses.motion_ids, poses.frame_ids, poses.times, *kernel)
         gaussians, geometry = Gaussians(*parts), bool(weights.depth or weights.normal)
         normals = self._facing(*parts[:3], batch.cameras.centres) if geometry else None
-        seen = render(gaussians, batch.cameras, depth=geometry, normals=normals)
+        if self.showing.faulty:
+            seen = self._seen(gaussians, batch)
+        else:
+            seen = render(gaussians, batch.cameras, depth=geometry, normals=normals)
         self.population.watch(seen.means2d)
         pictures = batch.rgba, importance_of(batch, weights), seen.color, seen.alpha
         if not looks_closer(weights):
             return picture_terms(*pictures, (), weights, model.lpips) | terms
         return self._pictures(*pictures, *(x for x in (seen.depth, seen.normal) if x is not None)) | terms
+
+    def _seen(self, gaussians: Gaussians, batch: Batch) -> Render:
+        """The pictures of a batch, each with the faults of its view."""
+        poses = batch.poses
+        looks = self.model.faults.seen(gaussians, batch.cameras, poses.motion_ids, batch.view_ids, batch.picture_times)
+        seen = render(looks, batch.cameras[:, :, None])
+        return Render(seen.color[:, :, 0], seen.alpha[:, :, 0], seen.means2d)
+
+    @property
+    def showing(self) -> Showing:
+        """Which pictures show what, as far as is known of the views."""
+        if self._showing is None:
+            trust = np.array([view.trust for view in self.datamanager.views])
+            self._showing = showing(self.model.faults, self.datamanager.frames.available, trust)
+        return self._showing
 
     def _look_ahead(self, step: int) -> None:
         """Starts decoding the frames of the steps to come, as far as they are known."""
@@ -185,7 +206,7 @@ class DimoPipeline(VanillaPipeline):
             return None
         size = self.datamanager.size_at(moment.resolution(self._fraction(moment)))
         tree = self.order().tree if moment.phase.sampler == "tree" else None
-        return draw_request(moment, step, self.seed, self.datamanager.frames.available, size, tree)
+        return draw_request(moment, step, self.seed, self.showing.picture_ids, size, tree, self.showing.trust)
 
     def _generator(self, step: int) -> torch.Generator:
         """Random numbers of what is done once at a step."""
@@ -203,6 +224,10 @@ class DimoPipeline(VanillaPipeline):
             population.change(moment, self._generator(step))
             if step % REFRESH_EVERY == 0:
                 model.scene.refresh_neighbours()
+        due = moment.is_at(moment.phase.calibrate_at)
+        if due == 0 or (due and model.faults.found):
+            calibrate(model, self.datamanager)
+            self._showing, self._ahead = None, {}
         if moment.phase.sampler == "tree":
             assert model.table is not None
             self.order().enter(model.table, self._entered(moment))

@@ -104,6 +104,8 @@ class Phase:
     density: Density = Density()
     smoothing: tuple[Weight, ...] = ()
     """Diffusion of the table's gradients over the key point graph, in equal parts of the phase (or tree level)."""
+    calibrate_at: tuple[Share, ...] = ()
+    """When to find out what is wrong with the views; fractions of the phase."""
 
     def __post_init__(self) -> None:
         for name, rates in self.lr.items():
@@ -114,6 +116,11 @@ class Phase:
         starts = [start for start, _ in self.sizes]
         if not starts or starts[0] != 0 or starts != sorted(starts):
             raise ValueError("'sizes' must begin at fraction 0 and be in order, as in [[0.0, 128], [0.5, 256]]")
+        looks = self.weights.depth or self.weights.normal
+        if self.calibrate_at and (self.mover not in ("table", "decoder") or self.lesson or looks):
+            raise ValueError(
+                "'calibrate_at' needs the mover 'table' or 'decoder', pictures, and no 'depth' or 'normal'"
+            )
         if self.mover != "table" and (self.sampler == "tree" or self.lesson or self.smoothing):
             raise ValueError("the sampler 'tree', 'lesson' and 'smoothing' need the mover 'table'")
 

@@ -32,7 +32,7 @@ class ResidentFrames:
         return self._frames[size]
 
     def rows(
-        self, motion_ids: Int[Tensor, " b"], frame_ids: Int[Tensor, " b"], view_ids: Int[Tensor, "b c"],
+        self, motion_ids: Int[Tensor, " b"], frame_ids: Int[Tensor, "b *c"], view_ids: Int[Tensor, "b c"],
         size: tuple[int, int],
     ) -> Int[Tensor, " n"]:  # fmt: skip
         """Where the frames of a request, in its order, are in `frames`, after those that were missing were uploaded;
@@ -40,8 +40,9 @@ class ResidentFrames:
         frames = self.frames(size)
         if frames is None:
             return torch.empty(0, dtype=torch.long)
-        pairs, here = (motion_ids[:, None], frame_ids[:, None]), self._here[size]
-        keys = torch.stack([ids.expand_as(view_ids).flatten() for ids in (*pairs, view_ids)])
+        here = self._here[size]
+        ids = (x.reshape(len(view_ids), -1).expand_as(view_ids) for x in (motion_ids, frame_ids, view_ids))
+        keys = torch.stack([x.flatten() for x in ids])
         rows = self._numbers[tuple(keys.numpy())]
         fresh, first = np.unique(rows[~here[rows]], return_index=True)
         if len(fresh):

@@ -54,3 +54,31 @@ def test_continuous_is_a_copy():
     table = wandering()
     table.continuous().translations.zero_()
     assert table.translations.abs().min() > 0
+
+
+def test_between_frames_it_is_between_them():
+    table = wandering()
+    motions, times = torch.tensor([1, 2, 0]), torch.tensor([3.0, 7.25, 99.0])
+    found = table.at(motions, times)
+    torch.testing.assert_close(found.translations[0], table.translations[1, 3])
+    torch.testing.assert_close(found.translations[1], 0.75 * table.translations[2, 7] + 0.25 * table.translations[2, 8])
+    torch.testing.assert_close(found.translations[2], table.translations[0, -1])  # beyond the end it stays as it is
+    before, now, after = (
+        quat_to_matrix(F.normalize(q, dim=-1)) for q in (table.quats[2, 7], found.quats[1], table.quats[2, 8])
+    )
+    torch.testing.assert_close(found.quats.norm(dim=-1), torch.ones(3, 5))
+
+    def apart(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.acos(((a.mT @ b).diagonal(dim1=-2, dim2=-1).sum(-1) - 1).clamp(-2, 2) / 2).detach()
+
+    assert torch.all(apart(before, now) < apart(now, after))  # a quarter of the way, whatever the signs of quaternions
+    torch.testing.assert_close(apart(before, now) + apart(now, after), apart(before, after), atol=1e-3, rtol=0)
+
+
+def test_retimed_a_motion_is_what_it_was_at_other_times():
+    """Key points that move evenly: at time t (1 - 0.5) + 2 they are where that time says, and stay within the clip."""
+    table = TrajectoryTable(2, 9, 3)
+    table.translations.data = torch.arange(9.0)[None, :, None, None].expand(2, 9, 3, 3).clone()
+    table.retime(torch.tensor([[2.0, -0.5], [3.0, 0.0]]))
+    torch.testing.assert_close(table.translations[0, :, 0, 0], 2 + 0.5 * torch.arange(9.0))
+    torch.testing.assert_close(table.translations[1, :, 0, 0], (3 + torch.arange(9.0)).clamp(max=8))

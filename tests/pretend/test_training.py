@@ -98,7 +98,8 @@ def trained(request: pytest.FixtureRequest, dataset: Path, tmp_path_factory: pyt
                 found.waits.append(f"{phase}: {str(error).splitlines()[0]}")
                 result = iteration(trainer, step)
         found.launched[phase].append(counted.total())
-        trainer.pipeline.model.scene.gaussians.colors.data[:2] = torch.tensor([[-1.0], [2.0]])  # as a large step would
+        scene: Any = trainer.pipeline.model.scene
+        scene.gaussians.colors.data[:2] = torch.tensor([[-1.0], [2.0]])  # as a large step would
         return result
 
     def noted(model: DimoModel, outputs: Any, batch: Any) -> Any:

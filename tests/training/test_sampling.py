@@ -26,7 +26,8 @@ def chain() -> Tree:
 
 
 def draw(phase: Phase, step: int, seed: int = 0, available: np.ndarray = ALL, tree: Tree | None = None):
-    return draw_request(Moment(phase, 0, step, phase.length(MOTIONS)), step, seed, available, SIZE, tree)
+    picture_ids = np.where(available, np.arange(FRAMES)[:, None], -1)
+    return draw_request(Moment(phase, 0, step, phase.length(MOTIONS)), step, seed, picture_ids, SIZE, tree)
 
 
 def content(request) -> list:
@@ -119,3 +120,25 @@ def test_tracking_asks_for_exactly_the_frames_of_its_level():
         request = draw(TRACK, step, tree=tree)
         nodes = request.motion_ids * FRAMES + request.frame_ids
         assert nodes.tolist() == (tree.depths == level).nonzero()[:, 0].tolist()
+
+
+def test_late_views_give_other_pictures_of_the_same_frames():
+    picture_ids = np.tile(np.arange(FRAMES)[:, None], (MOTIONS, 1, VIEWS))
+    picture_ids[2, :, 1] = [-1, 0, 1, 2, 3, 4]  # one frame late: nothing shows the object's frame 0
+    for step in range(50):
+        moment = Moment(RANDOM, 0, step, RANDOM.length(MOTIONS))
+        request = draw_request(moment, step, 0, picture_ids, SIZE, None)
+        late = (request.motion_ids[:, None] == 2) & (request.view_ids == 1)
+        assert torch.equal(request.picture_ids, request.frame_ids[:, None] - late.long())
+        assert not (late & (request.frame_ids[:, None] == 0)).any()
+
+
+def test_views_are_looked_at_as_they_are_trusted():
+    picture_ids = np.tile(np.arange(FRAMES)[:, None], (MOTIONS, 1, VIEWS))
+    trust = np.tile([3.0, 1.0, 1.0, 1.0], (MOTIONS, 1))
+    phase, counts = replace(RANDOM, views=1), np.zeros(VIEWS)
+    for step in range(500):
+        request = draw_request(Moment(phase, 0, 0, 100), step, 0, picture_ids, SIZE, None, trust)
+        counts += np.bincount(request.view_ids.flatten().numpy(), minlength=VIEWS)
+    # 4,000 draws of one view: binomial, standard deviations of at most 0.8 % of them
+    np.testing.assert_allclose(counts / counts.sum(), [0.5, 1 / 6, 1 / 6, 1 / 6], atol=0.03)
