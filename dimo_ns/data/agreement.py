@@ -14,12 +14,13 @@ from dimo_ns.data.samples import Moment, Samples
 from dimo_ns.data.silhouettes import fit
 from dimo_ns.data.surface_colours import colour_ratios
 
-UNNOTICED_PIXELS = 0.15
-"""Of the reduced pictures: outlines that disagree by less, on the mean over a motion's views, are said to agree."""
+UNNOTICED_PIXELS, UNNOTICED_ALONE = 0.15, 0.4
+"""Of the reduced pictures: outlines that disagree by less, on the mean over a motion's views and in each of them, are
+said to agree."""
 UNNOTICED_COLOUR = 0.08
 """Share by which a colour may be off."""
 LAGS = (-3, -2, -1, 0, 1, 2, 3)
-LAG_MOMENTS = 8
+LAG_MOMENTS = 6
 """Frames of a motion by which delays are told."""
 SURE = 0.65
 """A delay is told if it leaves at most this part of a view's disagreement."""
@@ -94,10 +95,8 @@ def measure(samples: Samples) -> Agreement:
     shape = len(rows), len(views)
     outlines, late, colours = (np.array([row[i] for row in rows]).reshape(shape) for i in range(3))
     enlarged = np.array([max(v.h, v.w) / max(samples.rig.sizes[i]) for i, v in zip(views, train, strict=True)])
-    agrees = bool(
-        len(views) < 2
-        or ((outlines.mean(1) <= UNNOTICED_PIXELS).all() and not (colours > UNNOTICED_COLOUR).any())
-    )  # fmt: skip
+    quiet = (outlines.mean(1) <= UNNOTICED_PIXELS).all() and outlines.max() <= UNNOTICED_ALONE
+    agrees = len(views) < 2 or bool(quiet and not (colours > UNNOTICED_COLOUR).any())
     return Agreement(tuple(motions), tuple(v.name for v in train), outlines * enlarged, late, colours, agrees)
 
 
@@ -108,7 +107,7 @@ def _of_motion(samples: Samples, views: Sequence[int], moments: Sequence[Moment]
     outlines = reduce(add, [fit(rig, masks) for masks in stacks]).blame
     ratios = colour_ratios(rig, [samples.pictures(moment)[views] for moment in moments])
     late = np.full(len(views), np.nan)
-    if len(views) > 2 and outlines.mean() > UNNOTICED_PIXELS:
+    if len(views) > 3 and outlines.max() > UNNOTICED_ALONE:
         late = _delays(samples, views, moments)
     return outlines, late, np.abs(np.exp(ratios) - 1).max(1)
 
@@ -125,7 +124,7 @@ def _delays(samples: Samples, views: Sequence[int], moments: Sequence[Moment]) -
         masks = samples.masks(moment)[views]
         for row, lag in zip(out, LAGS, strict=True):
             found = fit(rig, masks, samples.masks(Moment(moment.motion, moment.frame + lag))[views], stride=2)
-            row += found.alone + found.disputed
+            row += found.alone  # what another late view disputes is not this one's
     return np.array([_lowest(column) for column in out.T])
 
 

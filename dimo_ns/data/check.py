@@ -26,7 +26,7 @@ from dimo_ns.files.output import refusals
 
 MOMENTS = 96
 """Frames by which cameras and views are judged, at most; at least one of a motion."""
-MOST_VIEWS = 10
+MOST_VIEWS = 6
 """Columns of the table of views that disagree."""
 WORST = "#c0392b"
 
@@ -179,7 +179,8 @@ def contact_sheet(dataset: Dataset, out: Path, *, agreement: Agreement | None = 
             sheet.paste(_cell(dataset, motion.name, view, frame, cell), (left + x * step, corner))
             if told is not None and x >= told_from and (said := told.said_of(motion.name, view.name)):
                 worst = (motion.name, view.name) in told.worst_names
-                draw.text((left + x * step + 4, corner + cell - 4), said, WORST if worst else grey, small, anchor="lb")
+                place, colour = (left + x * step + 4, corner + cell - 4), WORST if worst else grey
+                draw.text(place, said.replace(", ", "\n"), colour, small, anchor="ld", spacing=1)
     content = io.BytesIO()
     sheet.save(content, format="PNG")
     with refusals("The contact sheet", out):

@@ -17,11 +17,15 @@ from dimo_ns.errors import DimoError
 
 MOMENTS, STRIDE = 8, 3
 """How many frames cameras are judged by, and which of their pixels: one in three."""
+FEW, COARSE = 3, 11
+"""The same for other cameras that are tried."""
 WRONG, HOPELESS = 0.08, 0.5
 """Shares of the silhouettes outside of their common hull: other cameras are tried, and nothing can be trained."""
 APART = 0.012
 """Part of a picture's side by which outlines are off on the mean: cameras are doubted even if no others fit better.
 Views of video models are at 0.004."""
+MOST_ODD = 2
+"""Views that are named because all others fit together: two may have been exchanged."""
 BETTER = 0.3
 """Other cameras are named if they leave at most this part of it."""
 REACH, SMALL, TINY = 1.1 * EXTENT, 0.3, 0.1
@@ -128,9 +132,9 @@ def judge(samples: Samples) -> Verdict:
     return Verdict(tuple(fatal), (*problems, *doubts, *_lying(views)), placement)
 
 
-def fitted(rig: Rig, stacks: Sequence[Masks]) -> Fit:
+def fitted(rig: Rig, stacks: Sequence[Masks], stride: int = STRIDE) -> Fit:
     """How the silhouettes of several frames fit together."""
-    first, *others = (fit(rig, masks, stride=STRIDE) for masks in stacks)
+    first, *others = (fit(rig, masks, stride=stride) for masks in stacks)
     return sum(others, first)
 
 
@@ -194,14 +198,14 @@ def _more(items: Sequence | dict) -> str:
 def _doubt(dataset: Dataset, rig: Rig, stacks: Sequence[Masks], found: Fit) -> tuple[list[str], list[str]]:
     """What is fatal and what a problem where silhouettes do not fit: another convention, single views, or all."""
     views = dataset.views
-    few = stacks[:: max(1, len(stacks) // 4)][:4]
-    misfit = fitted(rig, few).misfit
+    few = stacks[:: max(1, len(stacks) // FEW)][:FEW]
+    misfit = fitted(rig, few, COARSE).misfit
     given = (
         f"The views do not fit together: {found.misfit:.0%} of their silhouettes are outside of what the others show"
     )
     undone = [v.moved(dataset.placement.undo(v.c2w[:3, 3])) for v in views]
     others = {name: change for name, change in CONVENTIONS.items() if name != "opengl-c2w"} | dict(_other_cameras())
-    misfits = {name: fitted(Rig.of([change(v) for v in undone]), few).misfit for name, change in others.items()}
+    misfits = {name: fitted(Rig.of([change(v) for v in undone]), few, COARSE).misfit for name, change in others.items()}
     best = min(misfits, key=lambda name: misfits[name])
     if misfits[best] < BETTER * misfit:
         if best not in CONVENTIONS:
@@ -228,10 +232,10 @@ def _doubt(dataset: Dataset, rig: Rig, stacks: Sequence[Masks], found: Fit) -> t
 
 
 def _odd_views(views: Sequence[View], rig: Rig, stacks: Sequence[Masks], found: Fit) -> str | None:
-    """Said of the few views without which the others fit together."""
+    """Said of one view or two, without which the others fit together."""
     kept, left = list(range(len(views))), found
     dropped: list[int] = []
-    while left.misfit > 0.01 and len(kept) > 3 and 3 * len(dropped) < len(views):
+    while left.misfit > 0.01 and len(kept) > 3 and len(dropped) < MOST_ODD:
         share = left.blame * left.outline / np.maximum(left.pixels, 1.0)
         dropped.append(kept.pop(int(share.argmax())))
         left = fitted(rig.choose(kept), [masks[kept] for masks in stacks])
