@@ -1,7 +1,6 @@
 """Videos, clips and chunks of views as files: written so that the same frames are the same bytes."""
 
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import Image
 
 from dimo_ns.data.images import video_header
 from dimo_ns.errors import DimoError
+from dimo_ns.files import videos
 from dimo_ns.generate.framing import pick
 from dimo_ns.generate.matting import Rgb, Rgba
 
@@ -34,13 +34,7 @@ def read_frames(path: Path, count: int) -> tuple[Rgb, list[float]]:
 
 def write_video(path: Path, frames: Rgb, fps: float) -> None:
     """Writes H.264, hardly compressed."""
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=round(fps), options={"crf": "8", "threads": "1"})
-        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-        stream.thread_count = 1
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-        container.mux(stream.encode())
+    videos.write_video(path, frames, fps, {"crf": "8", "threads": "1"})
 
 
 def write_pictures(folder: Path, frames: Rgba) -> None:
