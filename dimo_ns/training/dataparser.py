@@ -16,6 +16,7 @@ from nerfstudio.plugins.registry_dataparser import DataParserSpecification
 from dimo_ns.data.dataset import Dataset, Motion, View
 from dimo_ns.data.format import load
 from dimo_ns.errors import DimoError
+from dimo_ns.space.info import SceneInfo
 
 
 @dataclass
@@ -61,7 +62,13 @@ class DimoDataParser(DataParser):
             image_filenames=[self.dataset.sources[self.motions[m].name, views[v].name, f].path for m, f, v in items],
             cameras=nerfstudio_cameras(used, torch.tensor([[f / self.dataset.frames] for _, f, _ in items]), metadata),
             scene_box=SceneBox(torch.tensor([[-0.6] * 3, [0.6] * 3])),
-            metadata={"dataset": self.dataset, "motions": self.motions, "views": views, "items": items},
+            metadata={
+                "dataset": self.dataset,
+                "motions": self.motions,
+                "views": views,
+                "items": items,
+                "scene": SceneInfo.of(self.dataset, self.motions),
+            },
         )
 
 
