@@ -2,11 +2,14 @@
 
 from nerfstudio.plugins.types import MethodSpecification
 
+from dimo_ns.files.caches import settle
 from dimo_ns.training.model import DimoModelConfig
 from dimo_ns.training.optim import FrameAdamConfig, FusedAdamConfig
 from dimo_ns.training.pipeline import DimoPipelineConfig
 from dimo_ns.training.trainer import DimoTrainerConfig
 from dimo_ns.viewer.nerfstudio import MotionTab
+
+settle()
 
 ADAM_GROUPS = ("means", "quats", "scales", "opacities", "colors", "keypoints", "radii", "latents", "decoder", "basis")
 FRAME_GROUPS = ("translations", "rotations")

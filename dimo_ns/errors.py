@@ -4,6 +4,7 @@ program ends with one."""
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -74,8 +75,13 @@ def on_one_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text from outside as a terminal may have it: what is neither a letter nor a new line is written as its code."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)
+    """A text from outside as a terminal may have it: what is no letter, space or new line is written as its code."""
+    return "".join(letter if is_shown(letter) else ascii(letter)[1:-1] for letter in text)
+
+
+def is_shown(letter: str) -> bool:
+    """Whether a terminal may have it: also the spaces and joiners without which names in many languages are others."""
+    return letter.isprintable() or letter in "\n\u200c\u200d" or unicodedata.category(letter) == "Zs"
 
 
 def first_line(error: Exception) -> str:

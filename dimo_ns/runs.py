@@ -4,9 +4,9 @@ A run from somebody else is no program here: of the classes that its config.yml 
 configurations consist of. nerfstudio is imported when a run is loaded, so that scenes open without it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -19,6 +19,7 @@ from dimo_ns.space.info import SceneInfo
 from dimo_ns.space.motion_space import MotionSpace
 
 if TYPE_CHECKING:
+    from dimo_ns.training.model import DimoModel, DimoModelConfig
     from dimo_ns.training.pipeline import DimoPipeline
     from dimo_ns.training.trainer import DimoTrainerConfig
 
@@ -27,11 +28,11 @@ CONFIG = "config.yml"
 
 @dataclass
 class Run:
-    """A run, loaded."""
+    """A run, opened from its own folder alone."""
 
     folder: Path
     config: "DimoTrainerConfig"
-    pipeline: "DimoPipeline"
+    model: "DimoModel"
     checkpoint: Path
     step: int
     manifest: dict[str, Any]
@@ -40,31 +41,20 @@ class Run:
     @property
     def scene(self) -> Scene:
         """The scene that it trained. Raises DimoError while nothing but explicit trajectories, or less, is there."""
-        model = self.pipeline.model
-        if not model.mover.decodes:
+        if not self.model.mover.decodes:
             raise DimoError(
-                f"The run {self.folder} stopped at step {self.step} in its phase '{self.pipeline.phase}', before the "
-                f"motions were in the decoder; continue it with --load-dir {self.checkpoint.parent}."
+                f"The run {self.folder} stopped at step {self.step} in its phase '{self.model.moment.phase.name}', "
+                f"before the motions were in the decoder; continue it with --load-dir {self.checkpoint.parent}."
             )
-        return model.scene
+        return self.model.scene
 
     @property
     def info(self) -> SceneInfo:
         """What is known of its scene; with the figures of its report, if that is as new."""
-        manager = self.pipeline.datamanager
-        dataset = manager.dataset
         report = self.folder / "report" / "metrics.json"
         metrics = read_json(report).values if report.is_file() else {}
-        return SceneInfo(
-            tuple(manager.motions),
-            dataset.frames,
-            dataset.fps,
-            object=dataset.object,
-            prompt=dataset.prompt,
-            licence=dataset.licence,
-            views=dataset.views,
-            background=(1.0, 1.0, 1.0),
-            dataset_hash=dataset.hash,
+        return replace(
+            self.model.known,
             method=self.config.method_name,
             step=self.step,
             seed=self.manifest["seed"],
@@ -74,9 +64,50 @@ class Run:
         )
 
 
-def load_run(path: Path) -> Run:
-    """Load a run from its folder or its config.yml, with its dataset, ready for evaluation; nothing that the file names
-    is run. Raises DimoError."""
+@dataclass
+class RunWithData(Run):
+    """A run with its dataset, ready for evaluation."""
+
+    pipeline: "DimoPipeline"
+
+
+def open_run(path: Path) -> Run:
+    """Open a run from its folder or its config.yml; its dataset is not looked at, unless it was trained by a version
+    that did not keep what it says. Nothing that the file names is run. Raises DimoError."""
+    folder, config, found, state = read_run(path)
+    step, manifest = state["step"], state["manifest"]
+    if "scene" not in manifest:
+        return load_run(path)
+    from dimo_ns.training import checkpoint
+    from dimo_ns.training.model import bare_model
+    from dimo_ns.training.run_config import unfit_values
+
+    known = SceneInfo.read(manifest["scene"], f"The checkpoint {found}")
+    with unfit_values(folder / CONFIG):
+        model = bare_model(cast("DimoModelConfig", config.pipeline.model), known).to(device())
+    with checkpoint.misfits(found):
+        model.restore(state["pipeline"], step)
+    return Run(folder, config, model.eval(), found, step, manifest)
+
+
+def load_run(path: Path) -> RunWithData:
+    """Load a run as `open_run`, with its dataset, ready for evaluation. Raises DimoError, also if that has changed."""
+    folder, config, found, state = read_run(path)
+    from dimo_ns.training import checkpoint
+    from dimo_ns.training.run_config import unfit_values
+
+    with unfit_values(folder / CONFIG):
+        pipeline = config.pipeline.setup(device=device(), test_mode="test")
+    checkpoint.check_manifest(found, state["manifest"], pipeline.manifest())
+    with checkpoint.misfits(found):
+        pipeline.load_pipeline(state["pipeline"], state["step"])
+    pipeline.eval()
+    return RunWithData(folder, config, pipeline.model, found, state["step"], state["manifest"], pipeline)
+
+
+def read_run(path: Path) -> tuple[Path, "DimoTrainerConfig", Path, dict[str, Any]]:
+    """The folder of a run, its configuration, its newest checkpoint that can be read, and what is in it. Raises
+    DimoError."""
     folder = path.parent if path.name == CONFIG else path
     if not is_run(folder):
         raise DimoError(f"There is no run at {path}: expected the folder of a run of ns-train, with its config.yml.")
@@ -92,12 +123,12 @@ def load_run(path: Path) -> Run:
         raise DimoError(f"The run {folder} is of another method; give one of ns-train dimo, dimo-laptop or dimo-paper.")
     with unfit_values(folder / CONFIG):
         found, state = checkpoint.load_newest(folder / config.relative_model_dir)
-        pipeline = config.pipeline.setup(device="cuda" if torch.cuda.is_available() else "cpu", test_mode="test")
-    checkpoint.check_manifest(found, state["manifest"], pipeline.manifest())
-    with checkpoint.misfits(found):
-        pipeline.load_pipeline(state["pipeline"], state["step"])
-    pipeline.eval()
-    return Run(folder, config, pipeline, found, state["step"], state["manifest"])
+    return folder, config, found, state
+
+
+def device() -> str:
+    """Where runs are opened: on a GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def is_run(path: Path) -> bool:
@@ -120,7 +151,7 @@ def open_space(path: Path | str) -> MotionSpace:
                 f"write it anew with 'dimo export scene {path} --overwrite', or give {path / CONFIG}."
             )
         return space
-    run = load_run(path)
+    run = open_run(path)
     return MotionSpace(run.scene.eval(), run.info, run.folder)
 
 
@@ -134,5 +165,5 @@ def export_scene(run: Path, out: Path | None = None, overwrite: bool = False) ->
     """Write the scene of a run into the folder `out`, by default the run's own. Raises DimoError."""
     folder = out or (run.parent if run.name == CONFIG else run)
     check_free(folder, [FILE, Path(FILE).with_suffix(".json").name], overwrite)
-    loaded = load_run(run)
-    return save_scene(loaded.scene, loaded.info.to_json(), folder / FILE)
+    opened = open_run(run)
+    return save_scene(opened.scene, opened.info.to_json(), folder / FILE)

@@ -7,11 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.table import Table
+from rich.text import Text
 
 from dimo_ns import cli
 from dimo_ns.cli.commands import say
+from dimo_ns.cli.terminal import progress
+from dimo_ns.data.dataset import Motion
 from dimo_ns.errors import DimoError
 from dimo_ns.space.file import FILE
+from dimo_ns.training.console import tell
+from tests.data.tiny_sets import FRAMES, VIEWS, disc, write_tiny
 from tests.spaces import some_space
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +101,43 @@ def test_ctrl_c_is_exit_status_130(tmp_path, check_raises):
 def test_what_is_printed_cannot_steer_the_terminal(capsys):
     say("\x1b]0;owned\x07walk", Path("a\x1b[2Jb"), "two\nlines")
     assert capsys.readouterr().out.splitlines() == [r"\x1b]0;owned\x07walk", r"a\x1b[2Jb", "two", "lines"]
+
+
+MARKUP = [
+    "robot [v2]",
+    "fox [/final]",
+    "[bold]x[/bold]",
+    ":cat:",
+    "[link=http://x]y[/link]",
+    "\u79c1\u306e\u3000\u72ac",
+]
+
+
+@pytest.mark.parametrize("text", [*MARKUP, "a\x1b[2J", "x\u202ey"])
+def test_a_text_is_that_text_however_it_is_printed(text: str, capsys):
+    """Markup would vanish or fail, and the name of an emoji become one; what is no letter is shown as its code."""
+    shown = text.encode("unicode_escape").decode() if text not in MARKUP else text
+    table = Table(text, title=text, caption=text, width=70)
+    table.add_row(text)
+    with progress() as bars:
+        bars.update(bars.add_task(text, total=2), description=text)
+        say(text, Path(text.replace("/", "|")), Text(text, style="yellow"), table, bars.make_tasks_table(bars.tasks))
+    tell(text)
+    printed = capsys.readouterr().out
+    assert printed.count(shown) == 9 - ("/" in text)  # the path has another letter there
+    assert "\x1b" not in printed
+
+
+def test_a_dataset_whose_names_look_like_markup_is_checked_and_converted(tmp_path, capsys):
+    root, copy = tmp_path / "robot [v2]", tmp_path / "robot [/final]"
+    motion = Motion("[bold]run", "a [red]run", "train", False, tuple(0.1 * f for f in range(FRAMES)))
+    frames = ((motion.name, view, f, disc(0, v, f)) for v, view in enumerate(VIEWS) for f in range(FRAMES))
+    write_tiny(root, object="fox [/final]", motions=[motion], frames=frames)
+    cli.main(["data", "check", str(root)])
+    cli.main(["data", "convert", str(root), str(copy)])
+    printed = capsys.readouterr().out
+    for text in ("fox [/final]: 1 motions", "[bold]run", str(copy)):
+        assert text in printed
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,13 @@ from nerfstudio.scripts import render as ns_render
 from nerfstudio.scripts import train as ns_train
 from nerfstudio.utils import writer
 
+from dimo_ns import cli
 from dimo_ns.core.cameras import Cameras, orbit, orbit_c2w
 from dimo_ns.data.dataset import cameras_of
 from dimo_ns.data.format import load
+from dimo_ns.errors import DimoError
 from dimo_ns.rasterize.render import render
-from dimo_ns.runs import load_run
+from dimo_ns.runs import load_run, open_space
 from tests.brief_runs import train, write_animal
 
 WITHOUT_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -126,6 +128,29 @@ def test_ns_eval_writes_every_figure(run: Path, tmp_path: Path):
 def test_ns_render_renders_every_picture_of_the_dataset(run: Path, tmp_path: Path):
     ns_render.DatasetRender(load_config=run / "config.yml", output_path=tmp_path, rendered_output_names=["rgb"]).main()
     assert len(list((tmp_path / "test" / "rgb").rglob("*.jpg"))) == 2 * 4 * 6
+
+
+def test_a_run_opens_and_is_exported_without_its_dataset(dataset: Path, run: Path, tmp_path: Path, monkeypatch):
+    """And is then what it is beside it, from whatever folder it is named; what needs the frames says that they are not
+    there."""
+    beside = load_run(run)
+    dataset.rename(tmp_path / "elsewhere")
+    try:
+        monkeypatch.chdir(run.parent)
+        space = open_space(Path(run.name))
+        assert space.info.to_json() == beside.info.to_json()
+        z, t = space.mu, torch.tensor([0.2, 0.7])
+        assert torch.equal(space.scene.pose(z, t).means, beside.scene.eval().pose(z, t).means)
+        monkeypatch.chdir(run)
+        cli.main(["export", "scene", ".", "-o", str(tmp_path / "scene")])
+        cli.main(["render", ".", "-o", str(tmp_path / "a"), "--view", "test_00", "--motions", "walk"])
+        with pytest.raises(DimoError, match="There is no dataset at"):
+            load_run(run)
+    finally:
+        (tmp_path / "elsewhere").rename(dataset)
+    exported = open_space(tmp_path / "scene")
+    assert exported.info.to_json() == beside.info.to_json()
+    assert len(list((tmp_path / "a").iterdir())) == exported.frames
 
 
 FIRST = {"walk": 0, "jump": 21 * 9}

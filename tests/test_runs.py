@@ -55,7 +55,7 @@ def test_a_pipe_in_a_run_is_not_passed_over(folder: Path, name: str):
 
 
 def test_both_files_of_a_scene_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys):
-    monkeypatch.setattr("dimo_ns.runs.load_run", lambda _: some_space())
+    monkeypatch.setattr("dimo_ns.runs.open_run", lambda _: some_space())
     cli.main(["export", "scene", str(folder), "-o", str(folder / "out")])
     assert capsys.readouterr().out.splitlines() == [str(folder / "out" / name) for name in (FILE, "scene.json")]
 

@@ -16,8 +16,8 @@ from dimo_ns.apps.language import fit_projector, load_encoder, save_projector
 from dimo_ns.apps.language.encoder import DEFAULT
 from dimo_ns.config import dimo_laptop
 from dimo_ns.data.dataset import orbit_view
-from dimo_ns.draw.videos import write_video
 from dimo_ns.files.configs import CONFIGS
+from dimo_ns.files.videos import write_video
 from dimo_ns.space.file import FILE
 from dimo_ns.space.latent_files import LATENTS, write_latents
 from dimo_ns.space.motion_space import MotionSpace

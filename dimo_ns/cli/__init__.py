@@ -21,6 +21,7 @@ from dimo_ns.cli.sample import sample
 from dimo_ns.cli.text import Text, short_form
 from dimo_ns.cli.view import view
 from dimo_ns.errors import exit_on_error
+from dimo_ns.files.caches import settle
 
 TRACEBACK = "--traceback"
 DESCRIPTION = f"""One model of an object and all its motions. With {TRACEBACK}, an error shows where in the program it
@@ -46,6 +47,9 @@ def main(args: list[str] | None = None) -> None:
     )
     # Before torch is imported: its threads, while they wait, leave the cores to other programs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Nothing is shown by matplotlib, and a notebook's backend may not be installed here.
+    os.environ["MPLBACKEND"] = "agg"
+    settle()
     args = list(sys.argv[1:] if args is None else args)
     whole = TRACEBACK in args
     args = with_run(short_form([word for word in args if word != TRACEBACK]))

@@ -66,14 +66,15 @@ def is_command(word: str, commands: Sequence[str]) -> bool:
 
 
 def say(*items: object) -> None:
-    """Prints each on a line of its own: words as a terminal may have them, tables and the like as rich draws them."""
-    from rich.console import Console
+    """Prints each on a line of its own: words as they are, tables and the like as rich draws them."""
     from rich.text import Text
 
-    console = Console(markup=False, emoji=False, highlight=False)
+    from dimo_ns.cli.terminal import Terminal
+
+    terminal = Terminal()
     for item in items:
         words = item if isinstance(item, Text) else printable(str(item)) if isinstance(item, (str, Path)) else None
-        console.print(item if words is None else words, soft_wrap=words is not None)
+        terminal.print(item if words is None else words, soft_wrap=words is not None)
 
 
 def note(text: str) -> None:
@@ -95,10 +96,9 @@ def say_dataset(dataset: "Dataset") -> None:
 def bars() -> Iterator[Callable[[str], Callable[..., None]]]:
     """Within it, what is yielded makes a bar with a name, and with it a function that is told how much is done, of how
     much, and under what other name. All are gone at the end; there are none where nobody sees them."""
-    from rich.console import Console
-    from rich.progress import Progress
+    from dimo_ns.cli.terminal import progress
 
-    with Progress(transient=True, disable=not Console().is_interactive) as shown:
+    with progress() as shown:
 
         def bar(name: str) -> Callable[..., None]:
             task = shown.add_task(name, total=None)

@@ -276,7 +276,7 @@ class _Bars:
         self.items, self.steps = bars.add_task("", total=None), bars.add_task("  steps", total=None)
 
     def say(self, text: str) -> None:
-        self.bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.bars.console.print(text, soft_wrap=True)
 
     def item(self, stage: str, name: str, done: int, total: int) -> None:
         self.bars.update(self.items, description=f"{stage}: {name}", completed=done, total=total)
@@ -302,16 +302,15 @@ class _shown:
     def __enter__(self) -> _Bars:
         from contextlib import ExitStack
 
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
+        from dimo_ns.cli.terminal import progress
         from dimo_ns.generate.start import stoppable
 
         self.stack = ExitStack()
         noted = self.stack.enter_context(stoppable())
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        seen = Console().is_terminal
-        return _Bars(self.stack.enter_context(Progress(*columns, transient=True, disable=not seen)), noted)
+        bars = progress(BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        return _Bars(self.stack.enter_context(bars), noted)
 
     def __exit__(self, *error: object) -> None:
         self.stack.close()

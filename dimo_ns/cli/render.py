@@ -29,7 +29,7 @@ def render(
 
     Args:
         scene: A scene.safetensors, its folder, or the folder of a training run.
-        out: Video to write, an .mp4 file; without a suffix it is a folder of numbered pictures.
+        out: Video to write, an .mp4, .webm or .gif file; without a suffix it is a folder of numbered pictures.
         motions: What to show, by default all motions: names, FILE:ROW for a row of a file of latents, as 'dimo sample'
             writes it, or blends such as walk:0.5,run:0.5.
         transition: Show one clip that passes from each motion to the next.
@@ -43,7 +43,7 @@ def render(
         size: Width and height in pixels; by default 512 512, or what the view or the camera path has.
         fps: Frames per second; by default those of the motions, or of the camera path.
         repeat: How often each motion is played.
-        background: A colour: a name or #rrggbb.
+        background: A colour: a name, #rrggbb, or none for transparent, which an .mp4 cannot be.
         overlay: What to draw over the object: all key points, or the way that some of them came.
         overwrite: Replace the video, or the pictures, if they are there.
     """

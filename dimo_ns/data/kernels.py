@@ -1,18 +1,8 @@
-"""How the loops over pixels of this package are compiled (numba)."""
+"""How the loops over pixels of this package are compiled."""
 
-import inspect
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
-from numba import njit
+from dimo_ns.files.machine_code import Kernels
 
-
-def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles a function without the GIL, cached on disk."""
-    # numba wants it bare; import hooks that check types may have wrapped it.
-    return njit(cache=True, nogil=True, error_model="numpy")(inspect.unwrap(function))
-
-
-def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiles a helper that is pasted into the kernels that call it."""
-    return njit(cache=True, nogil=True, error_model="numpy", inline="always")(inspect.unwrap(function))
+KERNELS = Kernels((Path(__file__).parent / "creature").glob("*.py"))  # those that inline code of each other
+kernel, inlined = KERNELS.kernel, KERNELS.inlined

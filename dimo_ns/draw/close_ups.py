@@ -38,12 +38,12 @@ def extent(points: Float[Tensor, "*b n 3"], viewmats: Float[Tensor, "c 4 4"]) ->
 
 
 def fitting_size(points: Float[Tensor, "*b n 3"], cameras: Cameras) -> tuple[int, int]:
-    """Height and width of images as wide as those of these cameras [c], whose height suits what the points take there:
-    neither very flat nor very high."""
+    """Height and width of images as wide as those of these cameras [c], whose height, an even number, suits what the
+    points take there: neither very flat nor very high."""
     low, high = extent(points, cameras.viewmats)
     x, y = (high - low).clamp(min=1e-3).tolist()
     width = cameras.size[1]
-    return round(width * min(max(y / x, 0.6), 1.2)), width
+    return 2 * round(width * min(max(y / x, 0.6), 1.2) / 2), width
 
 
 def zoomed(points: Float[Tensor, "*b n 3"], cameras: Cameras, centred: bool = False) -> Cameras:

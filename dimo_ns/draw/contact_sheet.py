@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from jaxtyping import UInt8
@@ -36,7 +35,7 @@ def draw_contact_sheet(scene: Scene, dataset: Dataset, motions: list[str], path:
     block_height = 3 * CELL * high / wide
     width, height = across * (columns * CELL + 0.45), down * (block_height + 0.5) + 0.55
     with plotting.figure_style():
-        figure = plt.figure(figsize=(width, height))
+        figure = plotting.new_figure(figsize=(width, height))
         grid = figure.add_gridspec(
             down, across, left=0.4 / width, right=1 - 0.05 / width, top=1 - 0.45 / height, bottom=0.55 / height,
             hspace=0.5 / block_height, wspace=0.45 / (columns * CELL),
@@ -67,7 +66,6 @@ def draw_contact_sheet(scene: Scene, dataset: Dataset, motions: list[str], path:
             fontsize=7, color=style.GREY, va="center", parse_math=False,
         )  # fmt: skip
         plotting.save(figure, path)
-        plt.close(figure)
     return path
 
 

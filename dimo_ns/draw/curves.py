@@ -3,7 +3,6 @@
 from itertools import pairwise
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.ticker import FuncFormatter
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -29,9 +28,8 @@ def draw_curves(scalars: dict[str, Curve], phases: list[tuple[str, int]], path: 
     """Draws the scalars as a PNG; `phases` are name and number of steps, in order."""
     terms = {tag.split("/")[-1]: curve for tag, curve in sorted(scalars.items()) if tag.startswith("Train Loss Dict/")}
     with plotting.figure_style():
-        figure, (losses, count) = plt.subplots(
-            2, 1, figsize=(7.0, 4.2), sharex=True, height_ratios=(3, 1), constrained_layout=True
-        )
+        figure = plotting.new_figure(figsize=(7.0, 4.2), layout="constrained")
+        losses, count = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         bounds = np.cumsum([0] + [steps for _, steps in phases])
         end = max([bounds[-1]] + [steps[-1] for steps, _ in terms.values()])
         for term, (name, (steps, values)) in enumerate(terms.items()):
@@ -63,5 +61,4 @@ def draw_curves(scalars: dict[str, Curve], phases: list[tuple[str, int]], path: 
                 parse_math=False,
             )  # fmt: skip
         plotting.save(figure, path)
-        plt.close(figure)
     return path

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Ellipse
 
@@ -21,7 +20,8 @@ def draw_latent_map(latents: MotionLatents, motions: list[str], path: Path) -> P
     variances = latents.logvar.detach().exp().cpu()
     reaches: list[np.ndarray] = []
     with plotting.figure_style():
-        figure, axes = plt.subplots(figsize=(4.2, 3.6))
+        figure = plotting.new_figure(figsize=(4.2, 3.6))
+        axes = figure.subplots()
         axes.axhline(0, color=style.RULE, lw=0.6, zorder=0)
         axes.axvline(0, color=style.RULE, lw=0.6, zorder=0)
         for i, place in enumerate(places):
@@ -42,7 +42,6 @@ def draw_latent_map(latents: MotionLatents, motions: list[str], path: Path) -> P
         figure.canvas.draw()
         _name(axes, places, np.stack(reaches), motions)
         plotting.save(figure, path)
-        plt.close(figure)
     return path
 
 

@@ -17,7 +17,7 @@ from dimo_ns.core.scene import Scene
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.draw.close_ups import fitting_size, visited, zoomed
 from dimo_ns.draw.pictures import LINE, caption, take_pictures
-from dimo_ns.draw.videos import write_video
+from dimo_ns.files.videos import write_video
 
 FPS, FRAMES_PER_MOTION, ORBIT_SIZE = 20.0, 32, (400, 480)
 GRID_PIXELS, GRID_AZIMUTH, ELEVATION = 256, 40.0, 15.0

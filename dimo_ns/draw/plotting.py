@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
@@ -43,6 +44,13 @@ def figure_style():
     """Within it, figures look alike."""
     with matplotlib.rc_context(RC):
         yield
+
+
+def new_figure(**options: Any) -> Figure:
+    """A figure that Agg draws, whatever backend this machine has set: it is saved and never shown."""
+    figure = Figure(**options)
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def save(figure: Figure, path: Path) -> Path:

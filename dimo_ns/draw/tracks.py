@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.cm import ScalarMappable
@@ -36,7 +35,7 @@ def draw_tracks(scene: Scene, motions: list[str], frames: int, path: Path) -> Pa
     high = wide * camera.size[0] / camera.size[1]
     width, height = wide * across, down * (high + 0.2) + 0.42
     with plotting.figure_style():
-        figure = plt.figure(figsize=(width, height))
+        figure = plotting.new_figure(figsize=(width, height))
         grid = figure.add_gridspec(
             down, across, left=0, right=1, top=1 - 0.2 / height, bottom=0.42 / height, wspace=0.02, hspace=0.2 / high
         )
@@ -52,7 +51,6 @@ def draw_tracks(scene: Scene, motions: list[str], frames: int, path: Path) -> Pa
         bar.tick_params(labelsize=7, length=0, pad=2)
         bar.spines[:].set_visible(False)
         plotting.save(figure, path)
-        plt.close(figure)
     return path
 
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from dimo_ns.core.geometry import farthest_points
 from dimo_ns.draw.pictures import Picture
-from dimo_ns.draw.style import WHITE
+from dimo_ns.draw.style import WHITE, Colour
 
 COUNT = 96
 """Trails in a picture: more hide each other."""
@@ -52,7 +52,7 @@ def trail_times(t: float) -> Float[torch.Tensor, " s"]:
 @torch.no_grad()
 def points_over(
     picture: Picture, positions: Float[torch.Tensor, "k 3"], shades: UInt8[np.ndarray, "k 3"]
-) -> UInt8[np.ndarray, "h w 3"]:
+) -> UInt8[np.ndarray, "h w c"]:
     """The faded picture with a dot where each key point is."""
     return trails_over(picture, positions[None], shades)
 
@@ -60,7 +60,7 @@ def points_over(
 @torch.no_grad()
 def trails_over(
     picture: Picture, positions: Float[torch.Tensor, "s k 3"], shades: UInt8[np.ndarray, "*#s #k 3"]
-) -> UInt8[np.ndarray, "h w 3"]:
+) -> UInt8[np.ndarray, "h w c"]:
     """The faded picture with the trails of key points that went through these positions."""
     pixels = picture.camera.project(positions.cpu()).numpy()
     faded = fade(picture.image, picture.background)
@@ -76,20 +76,20 @@ def in_front(
     return (pixels[..., 2] < depth[y, x] + SKIN) | (alpha[y, x] < 0.5)
 
 
-def fade(
-    image: UInt8[np.ndarray, "h w 3"], background: tuple[float, float, float] = WHITE
-) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture, closer to its background."""
+def fade(image: UInt8[np.ndarray, "h w c"], background: Colour | None = WHITE) -> UInt8[np.ndarray, "h w c"]:
+    """The picture, closer to its background, or to nothing."""
+    if background is None:
+        return (image * np.array([1, 1, 1, FADED])).round().astype(np.uint8)
     base = 255 * np.array(background)
     return (base + (image - base) * FADED).round().astype(np.uint8)
 
 
 def draw_trails(
-    image: UInt8[np.ndarray, "h w 3"],
+    image: UInt8[np.ndarray, "h w c"],
     pixels: Float[np.ndarray, "s k 3"],
     seen: Bool[np.ndarray, "s k"],
     shades: UInt8[np.ndarray, "*#s #k 3"],
-) -> UInt8[np.ndarray, "h w 3"]:
+) -> UInt8[np.ndarray, "h w c"]:
     """The picture with trails through projected points (pixel x, y, depth), oldest first, and a dot where each ends."""
     overlay = Overlay(image)
     places, there = overlay.places(pixels)
@@ -111,7 +111,7 @@ def draw_trails(
 class Overlay:
     """What is drawn over a picture, larger than it and brought to its size at the end."""
 
-    def __init__(self, image: UInt8[np.ndarray, "h w 3"]):
+    def __init__(self, image: UInt8[np.ndarray, "h w c"]):
         self.image = Image.fromarray(image)
         width, height = self.image.size
         self.layer = Image.new("RGBA", (width * OVERSAMPLING, height * OVERSAMPLING))
@@ -137,7 +137,7 @@ class Overlay:
         width = max(1, round(0.35 * self.unit))
         self.draw.circle(centre.tolist(), 1.7 * self.unit, (*shade.tolist(), opacity), rim, width)
 
-    def drawn(self) -> UInt8[np.ndarray, "h w 3"]:
+    def drawn(self) -> UInt8[np.ndarray, "h w c"]:
         """The picture with everything on it."""
         layer = self.layer.reduce(OVERSAMPLING)
-        return np.asarray(Image.alpha_composite(self.image.convert("RGBA"), layer).convert("RGB"))
+        return np.asarray(Image.alpha_composite(self.image.convert("RGBA"), layer).convert(self.image.mode))

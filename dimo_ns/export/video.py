@@ -11,8 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
-from matplotlib.colors import to_rgb
-from PIL import Image
+from PIL import Image, ImageColor
 from torch import Tensor
 
 from dimo_ns.core.cameras import Cameras
@@ -21,24 +20,27 @@ from dimo_ns.data.dataset import Dataset, View
 from dimo_ns.data.frames import read_clip
 from dimo_ns.draw import trails
 from dimo_ns.draw.pictures import caption, take_pictures
-from dimo_ns.draw.style import WHITE
-from dimo_ns.draw.videos import write_video
+from dimo_ns.draw.style import WHITE, Colour
 from dimo_ns.errors import DimoError, check_number
 from dimo_ns.export.camera_paths import Around, CameraPath
 from dimo_ns.files.fields import check_unique
 from dimo_ns.files.output import Progress, check_free, complete, frame_name
+from dimo_ns.files.videos import WRITERS, check_kind, write_video
 from dimo_ns.space.motion_space import Clip, MotionSpace
 
 BATCH = 8
+NOTHING = ("none", "transparent")
+"""What a user calls no background at all."""
 MIN_FPS, MAX_FPS, MAX_FRAMES = 0.1, 240, 100_000
-Pictures = UInt8[np.ndarray, "b h w 3"]
+Pictures = UInt8[np.ndarray, "b h w c"]
 
 
 @dataclass(frozen=True)
 class Look:
     """What is drawn."""
 
-    background: tuple[float, float, float] = WHITE
+    background: Colour | None = WHITE
+    """None: what is not the object is transparent."""
     overlay: Literal["none", "keypoints", "trails", "trails-by-time"] = "none"
     """Over the object, which is faded: all key points, or the way that some of them came, coloured by key point or by
     time."""
@@ -112,18 +114,19 @@ def export_video(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Writes a video of these clips to `path`, an .mp4 file or a folder for numbered PNGs, and returns it.
+    """Writes a video of these clips to `path`, a file of `WRITERS` or a folder for numbered PNGs, and returns it.
 
     The clips are played at their own speeds, `repeat` times each, one after another or side by side, at `fps` frames
     per second (by default those of the camera path, or of the first clip). A camera path is gone through for each clip;
     one with times says when in the motion each frame is. `truth` is shown to the left of the render. Raises DimoError.
     """
     look, seen_from = look or Look(), seen_from or Around()
-    check(clips, path, repeat)
+    check(clips, path, repeat, look)
     check_free(path.parent, [path.name], overwrite)
     if fps is None:
         fps = seen_from.fps if isinstance(seen_from, CameraPath) and seen_from.fps else clips[0].fps
     check_number("The number of frames per second", fps, MIN_FPS, MAX_FPS)
+    check_kind(path, fps, look.background is None)
     shots = shots_of(clips, seen_from, fps, repeat)
     if truth:
         shots = [shot.seen_in(*truth) for shot in shots]
@@ -138,7 +141,7 @@ def export_video(
         cameras = seen_from.cameras
     truths = {clip.name: true_frames(*truth, clip.name, cameras.size, look) for clip in clips} if truth else {}
 
-    def images() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    def images() -> Iterator[UInt8[np.ndarray, "h w c"]]:
         done = 0
         for scene in scenes:
             for start in range(0, len(scene[0].positions), BATCH):
@@ -162,21 +165,26 @@ def export_video(
     return path
 
 
-def colour(text: str) -> tuple[float, float, float]:
-    """A colour by its name or as #rrggbb. Raises DimoError."""
+def colour(text: str) -> Colour | None:
+    """A colour by its name or as #rrggbb; None for none at all, be it as #rrggbb00. Raises DimoError."""
     try:
-        return to_rgb(text)
+        red, green, blue, alpha = ImageColor.getcolor("#0000" if text in NOTHING else text, "RGBA")  # pyright: ignore
     except ValueError as error:
-        raise DimoError(f"'{text}' is no colour; expected a name such as white, or #rrggbb.") from error
+        raise DimoError(f"'{text}' is no colour; expected a name such as white, #rrggbb, or none.") from error
+    if alpha not in (0, 255):
+        raise DimoError(f"The colour '{text}' is half transparent; expected an opaque one, or none.")
+    return (red / 255, green / 255, blue / 255) if alpha else None
 
 
-def check(clips: Sequence[Clip], path: Path, repeat: int) -> None:
+def check(clips: Sequence[Clip], path: Path, repeat: int, look: Look) -> None:
     """Refuses what cannot become a video. Raises DimoError."""
     if not clips:
         raise DimoError("There are no motions to show.")
     check_unique([clip.name for clip in clips], "Two of the motions are named")
-    if path.suffix not in ("", ".mp4"):
-        raise DimoError(f"A video is an .mp4 file, or a folder of pictures; {path.name} is neither.")
+    if path.suffix and path.suffix not in WRITERS:
+        raise DimoError(f"A video is a {', '.join(WRITERS)} file, or a folder of pictures; {path.name} is neither.")
+    if path.suffix == ".gif" and look.background is None and look.overlay != "none":
+        raise DimoError("A .gif cannot show the object half transparent under an overlay; write a .webm.")
     check_number("How often motions are repeated", repeat, 1, MAX_FRAMES)
 
 
@@ -227,41 +235,39 @@ def draw_shot(space: MotionSpace, shot: Shot, positions: Float[Tensor, " b"], ca
 def true_frames(dataset: Dataset, view: View, motion: str, size: tuple[int, int], look: Look) -> Pictures:
     """The frames of a motion in a view of the dataset over the background, in this size; black where there is none.
     Raises DimoError if one cannot be read."""
-    base = 255 * np.array(look.background)
-    images = np.zeros((dataset.frames, *size, 3), np.uint8)
+    images = np.zeros((dataset.frames, *size, 4 if look.background is None else 3), np.uint8)
     for frame, rgba in read_clip(dataset, motion, view.name):
         if isinstance(rgba, DimoError):
             raise rgba
-        alpha = rgba[..., 3:] / 255
-        over = (rgba[..., :3] * alpha + base * (1 - alpha)).round().astype(np.uint8)
+        over = rgba if look.background is None else composited(rgba, look.background)
         images[frame] = np.asarray(Image.fromarray(over).resize((size[1], size[0]), Image.Resampling.LANCZOS))
     return images
 
 
+def composited(rgba: UInt8[np.ndarray, "h w 4"], background: Colour) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture with straight alpha over a colour."""
+    alpha = rgba[..., 3:] / 255
+    return (rgba[..., :3] * alpha + 255 * np.array(background) * (1 - alpha)).round().astype(np.uint8)
+
+
 def montage(
-    tiles: Sequence[tuple[str, UInt8[np.ndarray, "h w 3"]]], per_group: int = 1
-) -> UInt8[np.ndarray, "h2 w2 3"]:
+    tiles: Sequence[tuple[str, UInt8[np.ndarray, "h w c"]]], per_group: int = 1
+) -> UInt8[np.ndarray, "h2 w2 c"]:
     """Sets pictures of one size with their names in rows; groups of so many stay together."""
     groups = len(tiles) // per_group
     across = per_group * min(groups, math.ceil(math.sqrt(groups * 1.6 / per_group)))
     pictures = [caption(image, name) for name, image in tiles]
-    pictures += [np.full_like(pictures[0], 255)] * (-len(pictures) % across)
+    blank = np.full_like(pictures[0], 0 if pictures[0].shape[2] == 4 else 255)
+    pictures += [blank] * (-len(pictures) % across)
     rows = [np.concatenate(pictures[i : i + across], 1) for i in range(0, len(pictures), across)]
     return np.concatenate(rows)
 
 
-def write(images: Iterator[UInt8[np.ndarray, "h w 3"]], path: Path, fps: float) -> None:
-    """Writes an .mp4, or a folder of PNGs. Raises DimoError where there is no H.264, OSError if the disk refuses."""
-    if path.suffix != ".mp4":
-        path.mkdir()
-        for i, image in enumerate(images):
-            Image.fromarray(image).save(path / frame_name(i, ".png"), compress_level=1)
-        return
-    try:
-        from av.codec.codec import UnknownCodecError
-
+def write(images: Iterator[UInt8[np.ndarray, "h w c"]], path: Path, fps: float) -> None:
+    """Writes a video, or a folder of PNGs. Raises DimoError as `write_video`, OSError if the disk refuses."""
+    if path.suffix:
         write_video(path, images, fps)
-    except ImportError as error:
-        raise DimoError("Videos are written by PyAV, which is missing (pip install av); or name a folder.") from error
-    except UnknownCodecError as error:
-        raise DimoError("This PyAV cannot write H.264 (pip install --force-reinstall av); or name a folder.") from error
+        return
+    path.mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(path / frame_name(i, ".png"), compress_level=1)

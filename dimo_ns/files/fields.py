@@ -42,7 +42,7 @@ Loader.add_implicit_resolver(
 def inside(root: Path, path: Path) -> Path:
     """`path` unchanged, if it stays inside `root` when links are followed. Raises DimoError otherwise."""
     try:
-        stays = path.resolve().is_relative_to(root)
+        stays = path.resolve().is_relative_to(root.resolve())
     except RuntimeError:  # a circle of links
         stays = False
     if not stays:

@@ -1,15 +1,14 @@
 """Videos, clips and chunks of views as files: written so that the same frames are the same bytes."""
 
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from dimo_ns.data import video_files
 from dimo_ns.errors import DimoError
+from dimo_ns.files import videos
 from dimo_ns.generate.matting import Rgb, Rgba
 
 
@@ -25,13 +24,7 @@ def read_frames(path: Path, count: int) -> tuple[Rgba, list[float]]:
 
 def write_video(path: Path, frames: Rgb, fps: float) -> None:
     """Writes H.264, hardly compressed."""
-    with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=round(fps), options={"crf": "8", "threads": "1"})
-        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-        stream.thread_count = 1
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")))
-        container.mux(stream.encode())
+    videos.write_video(path, frames, fps, {"crf": "8", "threads": "1"})
 
 
 def write_pictures(folder: Path, frames: Rgba) -> None:

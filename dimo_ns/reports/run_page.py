@@ -10,7 +10,7 @@ from dimo_ns.draw.curves import draw_curves, read_scalars
 from dimo_ns.draw.latent_map import draw_latent_map
 from dimo_ns.draw.motion_videos import trained_motions, write_grid_video, write_orbit_video
 from dimo_ns.draw.tracks import draw_tracks
-from dimo_ns.runs import Run, load_run
+from dimo_ns.runs import RunWithData, load_run
 from dimo_ns.training.evaluation import evaluate_model
 
 STYLE = """
@@ -30,7 +30,7 @@ def write_run_page(path: Path) -> Path:
     `path` is the folder of the run, or its config.yml. Raises DimoError, also while the motions are not in the decoder.
     """
     run = load_run(path)
-    model, dataset = run.pipeline.model, run.pipeline.datamanager.dataset
+    model, dataset = run.model, run.pipeline.datamanager.dataset
     scene, motions, frames = run.scene, model.motion_names, model.frame_count
     folder = run.folder / "report"
     folder.mkdir(exist_ok=True)
@@ -52,7 +52,7 @@ def write_run_page(path: Path) -> Path:
     return index
 
 
-def page(run: Run, figures: dict[str, Any], has_curves: bool) -> str:
+def page(run: RunWithData, figures: dict[str, Any], has_curves: bool) -> str:
     """The HTML page."""
     dataset = run.pipeline.datamanager.dataset
     shown = [
@@ -78,7 +78,7 @@ def page(run: Run, figures: dict[str, Any], has_curves: bool) -> str:
         f"{figures['latent_dim']} numbers per latent; dataset {figures['dataset_hash'][:12]}; "
         + ", ".join(f"{name} {number}" for name, number in figures["versions"].items())
     )
-    title = html.escape(dataset.object or run.folder.name)
+    title = html.escape(dataset.object or run.folder.resolve().name)
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"
         f"<h1>{title}</h1><p>{html.escape(dataset.prompt)}</p>{_tables(figures)}{pictures}{missing}"

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -23,7 +22,8 @@ FITS = (
 def draw_space_page(figures: dict[str, Any], path: Path) -> Path:
     """Draws what was measured as a PNG; panels of what was not are left empty, with the reason."""
     with plotting.figure_style():
-        figure, grid = plt.subplots(2, 3, figsize=(11, 6.4))
+        figure = plotting.new_figure(figsize=(11, 6.4))
+        grid = figure.subplots(2, 3)
         panels = (
             ("reconstruction", "Reconstruction", _reconstruction),
             ("held_out", "Held-out motions", _held_out),
@@ -44,7 +44,6 @@ def draw_space_page(figures: dict[str, Any], path: Path) -> Path:
         figure.suptitle(f"{figures['object']}, dataset {figures['dataset_hash'][:12]}{trained}", fontsize=11)
         figure.tight_layout(h_pad=2, w_pad=2)
         plotting.save(figure, path)
-        plt.close(figure)
     return path
 
 

@@ -1,10 +1,10 @@
 """What is known of a trained scene beside its tensors: SceneInfo, read from and written to scene.json."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from dimo_ns.data.dataset import Motion, View
+from dimo_ns.data.dataset import Dataset, Motion, View
 from dimo_ns.data.layouts.reading import MAX_FRAMES, PLAYBACK_FPS, read_motion, read_view
 from dimo_ns.data.placement import AT_HOME, Placement
 from dimo_ns.files.fields import Fields, check_unique, is_finite
@@ -87,6 +87,26 @@ class SceneInfo:
             placement=Placement.read(fields, "placement"),
             sha256=text("sha256"),
             extra={key: value for key, value in values.items() if key not in (*KNOWN, *OF_THE_FILE)},
+        )
+
+    @property
+    def names(self) -> list[str]:
+        """The motions' names."""
+        return [motion.name for motion in self.motions]
+
+    @staticmethod
+    def of(dataset: Dataset, motions: Sequence[Motion]) -> "SceneInfo":
+        """What a dataset says of a scene that is trained on these of its motions, over white."""
+        return SceneInfo(
+            tuple(motions),
+            dataset.frames,
+            dataset.fps,
+            object=dataset.object,
+            prompt=dataset.prompt,
+            licence=dataset.licence,
+            views=dataset.views,
+            background=(1.0, 1.0, 1.0),
+            dataset_hash=dataset.hash,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class MotionSpace:
     @property
     def names(self) -> list[str]:
         """The motions' names."""
-        return [motion.name for motion in self.motions]
+        return self.info.names
 
     @property
     def frames(self) -> int:

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from dimo_ns.errors import DimoError, first_line
 from dimo_ns.files.durable import write_files
 from dimo_ns.files.opening import regular
+from dimo_ns.training.console import tell
 
 MAX_BYTES = 2**36
 _NAME = re.compile(r"step-(\d+)\.ckpt")
@@ -91,6 +91,8 @@ def check_state(state: Mapping[str, Any]) -> None:
         for name, kind in kinds.items():
             if not isinstance(parts.get(name), kind) or isinstance(parts[name], bool):
                 raise ValueError(f"'{name}' is no {kind.__name__}")
+    if not isinstance(state["manifest"].get("scene", {}), dict):  # older ones have none
+        raise ValueError("'scene' is no dict")
     if not 0 <= state["step"] < 10**9:
         raise ValueError(f"its step is {state['step']}")
     if not all(isinstance(motion, str) for motion in state["manifest"]["motions"]):
@@ -121,7 +123,7 @@ def load_newest(directory: Path) -> tuple[Path, dict[str, Any]]:
         try:
             return path, load(path, "the one before it is tried")
         except DimoError as error:
-            CONSOLE.print(error, markup=False, soft_wrap=True)
+            tell(str(error))
     return oldest, load(oldest, "there is none before it: bring one back from a copy, or train anew")
 
 

@@ -17,6 +17,7 @@ from dimo_ns.data.dataset import Dataset, Motion, View
 from dimo_ns.data.format import load
 from dimo_ns.data.images import Source
 from dimo_ns.errors import DimoError
+from dimo_ns.space.info import SceneInfo
 
 
 @dataclass
@@ -66,7 +67,13 @@ class DimoDataParser(DataParser):
             ],
             cameras=nerfstudio_cameras(used, torch.tensor([[f / self.dataset.frames] for _, f, _ in items]), metadata),
             scene_box=SceneBox(torch.tensor([[-0.6] * 3, [0.6] * 3])),
-            metadata={"dataset": self.dataset, "motions": self.motions, "views": views, "items": items},
+            metadata={
+                "dataset": self.dataset,
+                "motions": self.motions,
+                "views": views,
+                "items": items,
+                "scene": SceneInfo.of(self.dataset, self.motions),
+            },
         )
 
 

@@ -4,12 +4,12 @@ from typing import Literal
 
 import torch
 from nerfstudio.configs.base_config import MachineConfig
-from nerfstudio.utils.rich_utils import CONSOLE
 
 from dimo_ns.core.cameras import orbit
 from dimo_ns.core.gaussians import gaussians_on
 from dimo_ns.errors import DimoError, first_line
 from dimo_ns.rasterize.render import render
+from dimo_ns.training.console import tell
 
 CPU_INSTEAD = "or train on the CPU with --machine.device-type cpu"
 
@@ -28,12 +28,12 @@ def choose_device(asked: str) -> Literal["cpu", "cuda"]:
     if asked == "cpu":
         return "cpu"
     if torch.cuda.is_available():
-        CONSOLE.print(f"Training on {torch.cuda.get_device_name()}.", markup=False)
+        tell(f"Training on {torch.cuda.get_device_name()}.")
         return "cuda"
     reason, remedy = why_no_cuda()
     if asked == "cuda":
         raise DimoError(f"There is no CUDA device to train on: {reason}; {remedy}, {CPU_INSTEAD}.")
-    CONSOLE.print(f"Training on the CPU: no CUDA device was found ({reason}).", markup=False, soft_wrap=True)
+    tell(f"Training on the CPU: no CUDA device was found ({reason}).")
     return "cpu"
 
 
@@ -55,7 +55,7 @@ def check_gpu(device: torch.device) -> None:
     Raises DimoError."""
     if device.type != "cuda":
         return
-    CONSOLE.print("Preparing gsplat (some minutes the first time, if its kernels are still to be compiled).")
+    tell("Preparing gsplat (some minutes the first time, if its kernels are still to be compiled).")
     try:
         draw_something(device)
     except torch.cuda.OutOfMemoryError as error:

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 import tyro
 from jaxtyping import Float, Int
 from nerfstudio.cameras.cameras import Cameras
+from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.models.base_model import Model, ModelConfig
 from nerfstudio.viewer.viewer_elements import ViewerDropdown
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from dimo_ns.core.view_faults import ViewFaults
 from dimo_ns.errors import DimoError
 from dimo_ns.metrics.perceptual import Lpips
 from dimo_ns.rasterize.skinning import fused_skin
+from dimo_ns.space.info import SceneInfo
 from dimo_ns.tracking.graph import KeypointGraph
 from dimo_ns.training.movers import NEIGHBOURS, Mover, mover_of
 from dimo_ns.training.outputs import Outputs, Panel, outputs_of
@@ -65,6 +67,8 @@ class DimoModel(Model):
     """Holds the Scene that a run trains, explicit trajectories while they are needed, and the statistics of density."""
 
     config: DimoModelConfig
+    known: SceneInfo
+    """What the dataset says of the scene."""
     scene: Scene
     faults: ViewFaults
     """Of the training views; no part of the scene that leaves."""
@@ -85,9 +89,8 @@ class DimoModel(Model):
 
     def populate_modules(self) -> None:
         self.recipe = recipe = self.config.read_recipe()
-        metadata = self.kwargs["metadata"]
-        self.motion_names: list[str] = [motion.name for motion in metadata["motions"]]
-        self.frame_count: int = metadata["dataset"].frames
+        self.known = known = cast(SceneInfo, self.kwargs["metadata"]["scene"])
+        self.motion_names, self.frame_count = known.names, known.frames
         motions, keypoints, dim = len(self.motion_names), recipe.keypoints, self.config.latent_dim
         decoder = (
             MLPDecoder(dim) if recipe.decoder == "mlp" else LowRankDecoder(keypoints, dim, recipe.rank, recipe.width)
@@ -134,6 +137,11 @@ class DimoModel(Model):
         if self._graph.edges is not self.edges:
             self._graph = KeypointGraph(self.edges)
         return self._graph
+
+    def restore(self, state: Mapping[str, Tensor], step: int) -> None:
+        """Takes over a pipeline's state at a step."""
+        self.update_to_step(step)
+        self.load_state_dict({name.removeprefix("_model."): value for name, value in state.items()})
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """Takes the sizes of the checkpoint: Gaussians and key points are added and removed during training."""
@@ -213,3 +221,8 @@ class DimoModel(Model):
         error = (outputs["rgb"] - truth).abs()
         psnr = -10 * torch.log10(error.square().mean().clamp(min=1e-10))
         return {"psnr": float(psnr)}, {"img": torch.cat([truth, outputs["rgb"], error], 1)}
+
+
+def bare_model(config: DimoModelConfig, known: SceneInfo) -> DimoModel:
+    """A model of a scene of which no more than that is known: for who opens it and does not train."""
+    return config.setup(scene_box=SceneBox(torch.zeros(2, 3)), num_train_data=1, metadata={"scene": known})

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import torch
 from nerfstudio.engine.optimizers import AdamOptimizerConfig, OptimizerConfig, Optimizers
-from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -16,6 +15,7 @@ from dimo_ns import gpu
 from dimo_ns.errors import DimoError
 from dimo_ns.tracking.frame_adam import FrameAdam
 from dimo_ns.tracking.schedule import log_linear
+from dimo_ns.training.console import tell
 
 
 @dataclass
@@ -125,7 +125,7 @@ class NonFiniteGuard:
                 f"Training stopped: {cause} in {self._in_a_row} steps in a row; the last checkpoint is kept, "
                 f"continue from it with a smaller learning rate."
             )
-        CONSOLE.print(f"Skipped {skipped} optimizer step(s): {cause} ({self.skipped} skipped so far).", markup=False)
+        tell(f"Skipped {skipped} optimizer step(s): {cause} ({self.skipped} skipped so far).")
         return self._in_a_row
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
-from nerfstudio.utils.rich_utils import CONSOLE
 from torch import Tensor
 
 from dimo_ns.core.types import Gaussians
@@ -16,6 +15,7 @@ from dimo_ns.data.poses import check_cameras
 from dimo_ns.errors import DimoError
 from dimo_ns.rasterize.render import Render, render
 from dimo_ns.training.calibration import Showing, calibrate, showing
+from dimo_ns.training.console import tell
 from dimo_ns.training.datamanager import Batch, DimoDataManager, DimoDataManagerConfig, Request
 from dimo_ns.training.evaluation import evaluate_model
 from dimo_ns.training.model import DimoModel, DimoModelConfig
@@ -87,8 +87,9 @@ class DimoPipeline(VanillaPipeline):
     # --- what the trainer asks for ----------------------------------------------------------------------------------
 
     def manifest(self) -> dict[str, Any]:
-        """What a checkpoint has to agree with."""
-        return {"motions": list(self.model.motion_names), "dataset_hash": self.datamanager.dataset.hash}
+        """What a checkpoint has to agree with, and what is known of its scene where the dataset is not at hand."""
+        known = self.model.known
+        return {"motions": known.names, "dataset_hash": known.dataset_hash, "scene": known.to_json()}
 
     def sampler_state(self) -> dict[str, Any]:
         """The seed: requests are a function of it and the step."""
@@ -98,15 +99,14 @@ class DimoPipeline(VanillaPipeline):
         self.seed = state["seed"]
 
     def load_pipeline(self, loaded_state: dict[str, Any], step: int) -> None:
-        self.model.update_to_step(step)
-        self.model.load_state_dict({k.removeprefix("_model."): v for k, v in loaded_state.items()})
+        self.model.restore(loaded_state, step)
         self._order, self._showing, self._ahead = None, None, {}
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         assert attributes.optimizers is not None
         self.population = Population(self.model, attributes.optimizers)
         for note in self.datamanager.dataset.notes:
-            CONSOLE.print(f"The dataset: {note}", markup=False, soft_wrap=True)
+            tell(f"The dataset: {note}")
         self._check_cameras()
         before, after = TrainingCallbackLocation.BEFORE_TRAIN_ITERATION, TrainingCallbackLocation.AFTER_TRAIN_ITERATION
         return [TrainingCallback([before], self.before_step), TrainingCallback([after], self.after_step)]
@@ -116,7 +116,7 @@ class DimoPipeline(VanillaPipeline):
         dataset = self.datamanager.dataset
         verdict = check_cameras(dataset)
         for problem in verdict.problems:
-            CONSOLE.print(f"The dataset: {problem}", markup=False, soft_wrap=True)
+            tell(f"The dataset: {problem}")
         if verdict.fatal:
             raise DimoError(f"The dataset {dataset.root} cannot be trained on: {verdict.fatal[0]}")
 

@@ -31,6 +31,7 @@ from dimo_ns.errors import DimoError, exit_on_error
 from dimo_ns.files.lock import alone
 from dimo_ns.files.opening import resolved
 from dimo_ns.training import checkpoint
+from dimo_ns.training.console import tell
 from dimo_ns.training.device import check_gpu, check_machine, choose_device, out_of_memory
 from dimo_ns.training.optim import NonFiniteGuard, clear_gradients
 from dimo_ns.training.threads import sleep_sooner
@@ -99,7 +100,7 @@ class ResumablePipeline(Protocol):
     """What the present step is doing, in a word or two."""
 
     def manifest(self) -> dict[str, Any]:
-        """`motions` (list of names, in order) and `dataset_hash`; plain values."""
+        """`motions` (list of names, in order), `dataset_hash` and `scene` (as in scene.json); plain values."""
         ...
 
     def sampler_state(self) -> dict[str, Any]:
@@ -266,7 +267,7 @@ class DimoTrainer(Trainer):
         line = (
             f"{phase:<14} step {step}/{end} ({step / end:.0%})  loss {float(loss):.4f}  {rate:.1f} steps/s  {left} left"
         )
-        CONSOLE.print(f"{line:<100}", end="\r" if CONSOLE.is_terminal else "\n", highlight=False)
+        tell(f"{line:<100}", end="\r" if CONSOLE.is_terminal else "\n")
 
     def _after_train(self) -> None:
         if self.step > self._saved_step:
@@ -278,7 +279,7 @@ class DimoTrainer(Trainer):
         self.training_state = "completed"
         self._run_callbacks(TrainingCallbackLocation.AFTER_TRAIN)
         config_path = self.base_dir / "config.yml"
-        CONSOLE.print(f"Training finished: --load-config {config_path}", markup=False, soft_wrap=True)
+        tell(f"Training finished: --load-config {config_path}")
         if self.viewer_state is not None and not self.config.viewer.quit_on_train_completion:
             self._train_complete_viewer()
 
@@ -286,14 +287,14 @@ class DimoTrainer(Trainer):
         assert self.viewer_state is not None
         with contextlib.suppress(RuntimeError):  # a render that is under way; the viewer starts it anew
             self.viewer_state.training_complete()
-        CONSOLE.print("The viewer stays open; end it with Ctrl-C.")
+        tell("The viewer stays open; end it with Ctrl-C.")
         while not self._stop.received and not self.stop_training:
             time.sleep(0.05)
         self._exit_on_signal("Viewer closed.")
 
     def _exit_on_signal(self, message: str) -> None:
         if self._stop.received:
-            CONSOLE.print(message, markup=False, soft_wrap=True)
+            tell(message)
             sys.exit(128 + self._stop.received)
 
     def save_checkpoint(self, step: int) -> None:
@@ -331,7 +332,7 @@ class DimoTrainer(Trainer):
         else:
             return
         self._restore(path, state)
-        CONSOLE.print(f"Continuing after step {state['step']} from {path}", markup=False, soft_wrap=True)
+        tell(f"Continuing after step {state['step']} from {path}")
 
     def _restore(self, path: Path, state: dict[str, Any]) -> None:
         pipeline = cast(ResumablePipeline, self.pipeline)

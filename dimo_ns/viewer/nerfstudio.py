@@ -38,23 +38,14 @@ class MotionTab(ViewerControl):
         super()._setup(viewer)
         from nerfstudio.viewer.viewer import VISER_NERFSTUDIO_SCALE_RATIO as SCALE
 
-        from dimo_ns.space.info import SceneInfo
         from dimo_ns.space.motion_space import MotionSpace
         from dimo_ns.viewer.overlays import Overlays
         from dimo_ns.viewer.panel import Panel
         from dimo_ns.viewer.serve import look_from_outside
         from dimo_ns.viewer.state import State
 
-        metadata, server = self.model.kwargs["metadata"], viewer.viser_server
-        dataset = metadata["dataset"]
-        info = SceneInfo(
-            tuple(metadata["motions"]),
-            dataset.frames,
-            dataset.fps,
-            object=dataset.object,
-            dataset_hash=dataset.hash,
-        )
-        self.state = State(MotionSpace(self.model.scene, info, viewer.log_filename.parent))
+        server = viewer.viser_server
+        self.state = State(MotionSpace(self.model.scene, self.model.known, viewer.log_filename.parent))
         self.state.select(self.model.motion.value)
         self.overlays = Overlays(server.scene, SCALE)
         with motion_tab(server.gui):

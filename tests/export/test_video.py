@@ -129,8 +129,71 @@ def test_the_background_is_the_colour_that_was_asked_for(space: MotionSpace, tmp
     empty = (seen(space, "sit", 3) == 255).all(-1) & (seen(space, "sit", 3, (0.0, 0.0, 0.0)) == 0).all(-1)
     assert (pictures[3][empty] == [0x20, 0x40, 0x60]).all()
     assert empty.any()
-    with pytest.raises(DimoError, match="'purplish' is no colour"):
-        colour("purplish")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("white", WHITE), ("#f00", (1.0, 0.0, 0.0)), ("#ff0000ff", (1.0, 0.0, 0.0)), ("Black", (0.0, 0.0, 0.0)),
+        ("none", None), ("transparent", None), ("#ff000000", None), ("#0000", None),
+    ],
+)  # fmt: skip
+def test_a_colour_is_opaque_or_none_at_all(text: str, expected):
+    assert colour(text) == expected
+
+
+@pytest.mark.parametrize("text", ["purplish", "", "#ff0000ff0", "#ff000080"])
+def test_what_is_no_colour_or_a_half_transparent_one_is_refused(text: str):
+    with pytest.raises(DimoError, match=f"'{text}' is (no colour|half transparent)"):
+        colour(text)
+
+
+def over(rgba: np.ndarray, background: int) -> np.ndarray:
+    """A picture with straight alpha over a grey, by the definition of that."""
+    share = rgba[..., 3:] / 255
+    return rgba[..., :3] * share + background * (1 - share)
+
+
+def test_without_a_background_a_folder_has_what_every_background_shows_behind(space: MotionSpace, tmp_path: Path):
+    out = export_video(space, space.clips(["sit"]), tmp_path / "out", of_view(VIEW), look=Look(None))
+    picture = frames_of(out)[3]
+    assert picture.shape == (SIZE, SIZE, 4)
+    for grey in (0, 255):
+        np.testing.assert_allclose(over(picture, grey), seen(space, "sit", 3, (grey / 255,) * 3), atol=1.5)
+    assert 0 < (picture[..., 3] == 0).mean() < 1
+
+
+def test_names_and_overlays_are_all_that_is_opaque_beside_a_transparent_object(space: MotionSpace, tmp_path: Path):
+    clips = space.clips(["run", "sit", "wave"])
+    look = Look(None, "keypoints")
+    out = export_video(space, clips, tmp_path / "out", of_view(VIEW), side_by_side=True, look=look)
+    plain = export_video(space, clips, tmp_path / "plain", of_view(VIEW), side_by_side=True, look=Look(None))
+    drawn, bare = frames_of(out)[6].astype(int), frames_of(plain)[6].astype(int)
+    names, label = drawn[SIZE:], bare[SIZE:]
+    np.testing.assert_array_equal(names, label)
+    assert 0.6 < (names[..., 3] == 0).mean() < 1
+    assert names[..., 3].max() > 200
+    changed = np.abs(drawn[:SIZE, :, 3] - 0.45 * bare[:SIZE, :, 3]) > 1
+    assert 0.005 < changed.mean() < 0.5  # where no dot is, the object is 0.45 times as opaque as it was
+
+
+def test_a_transparent_video_has_the_same_frames(space: MotionSpace, tmp_path: Path):
+    path = export_video(space, space.clips(["sit"]), tmp_path / "a.webm", of_view(VIEW), look=Look(None))
+    with av.open(str(path)) as file:
+        assert float(file.streams.video[0].average_rate) == FPS
+        decoder = av.CodecContext.create("libvpx-vp9", "r")
+        found = [frame.to_ndarray(format="rgba") for packet in file.demux(video=0) for frame in decoder.decode(packet)]
+    expected = frames_of(export_video(space, space.clips(["sit"]), tmp_path / "out", of_view(VIEW), look=Look(None)))
+    assert len(found) == FRAMES
+    np.testing.assert_allclose(np.stack(found)[..., 3], expected[..., 3], atol=12)
+    light, expected_light = (over(x, 255) @ [0.2126, 0.7152, 0.0722] for x in (np.stack(found), expected))
+    assert np.abs(light - expected_light).mean() < 3  # VP9, too, halves the resolution of colours
+
+
+def test_the_truth_is_transparent_too(space: MotionSpace, data: Path, tmp_path: Path):
+    cameras, truth = choose(space, Around(), view="test_00", data=data)
+    out = export_video(space, space.clips(["run"]), tmp_path / "out", cameras, truth=truth, look=Look(None))
+    np.testing.assert_allclose(frames_of(out)[0][3, 3], [200, 0, 0, 128], atol=1)
 
 
 @pytest.mark.parametrize("overlay", ["keypoints", "trails", "trails-by-time"])
@@ -335,7 +398,13 @@ def test_what_cannot_be_a_video_is_refused(space: MotionSpace, data: Path, tmp_p
     refused = {
         "There are no motions": lambda: export_video(space, [], out),
         "named 'sit'": lambda: export_video(space, clips * 2, out),
-        r"out\.gif is neither": lambda: export_video(space, clips, tmp_path / "out.gif"),
+        r"out\.avi is neither": lambda: export_video(space, clips, tmp_path / "out.avi"),
+        "An .mp4 has no transparency": lambda: export_video(space, clips, out, look=Look(None)),
+        "half transparent under an overlay": lambda: export_video(
+            space, clips, tmp_path / "out.gif", look=Look(None, "trails")
+        ),
+        "65 x 48 pixels do not fit into out.mp4": lambda: export_video(space, clips, out, Around(size=(48, 65))),
+        "at most 50 pictures a second": lambda: export_video(space, clips, tmp_path / "out.gif", fps=60.0),
         "repeated is 0; expected 1 to 100,000": lambda: export_video(space, clips, out, repeat=0),
         r"per second is 0\.0; expected 0\.1 to 240": lambda: export_video(space, clips, out, fps=0.0),
         r"per second is 1,000\.0; expected": lambda: export_video(space, clips, out, fps=1000.0),

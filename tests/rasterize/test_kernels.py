@@ -1,17 +1,16 @@
-"""Parts that the whole cannot show: the tile lists, the kernel cache, the narrow vectors of older CPUs."""
+"""Parts that the whole cannot show: the tile lists, the narrow vectors of older CPUs."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 import torch
 
 from dimo_ns.rasterize import rasterization
-from dimo_ns.rasterize.cpu import jit, simd, tiles
+from dimo_ns.rasterize.cpu import simd, tiles
 from tests.rasterize.raster_oracle import cloud, look_around
 
 
@@ -91,33 +90,3 @@ def test_narrow_vectors_give_the_same_picture(tmp_path):
     assert lanes == 8
     torch.testing.assert_close(out, expected, atol=1e-6, rtol=0)
     torch.testing.assert_close(gradient, expected_gradient, atol=1e-5 * float(expected_gradient.abs().max()), rtol=0)
-
-
-def test_kernels_are_kept_in_a_directory_of_their_own_and_numbas_setting_is_left_alone():
-    assert jit.CACHE_DIRECTORY is not None
-    assert any(jit.CACHE_DIRECTORY.rglob("*.nbi"))
-    assert str(jit.CACHE_DIRECTORY) not in str(numba.config.CACHE_DIR)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def test_the_cache_directory_changes_with_any_source_of_the_package(tmp_path, monkeypatch):
-    # numba itself would notice an edit in the kernel's file only, not in the files that it inlines.
-    for source in Path(jit.__file__).parent.glob("*.py"):
-        (tmp_path / source.name).write_bytes(source.read_bytes())
-    monkeypatch.setattr(jit, "__file__", str(tmp_path / "jit.py"))
-    before = jit._find_cache_directory()
-    assert before == jit.CACHE_DIRECTORY
-    with (tmp_path / "simd.py").open("a") as file:
-        file.write("# edited\n")
-    after = jit._find_cache_directory()
-    assert after != before
-    after.rmdir()
-
-
-def test_a_cache_that_cannot_be_written_costs_a_warning_only(tmp_path, monkeypatch, caplog):
-    blocked = tmp_path / "a file, not a directory"
-    blocked.touch()
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(blocked))
-    monkeypatch.setattr(jit, "CACHE_DIRECTORY", jit._find_cache_directory())
-    assert jit.CACHE_DIRECTORY is None
-    assert "compiles its kernels anew" in caplog.text
-    assert jit.kernel(lambda x: x + 1)(1) == 2

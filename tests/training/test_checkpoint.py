@@ -48,6 +48,7 @@ BROKEN = {
     "no end": state_at(2) | {"pipeline": {"means": torch.tensor([0.0, float("inf")])}},
     "no tensor": state_at(2) | {"pipeline": {"means": "a"}},
     "a list of parts": state_at(2) | {"pipeline": [1]},
+    "a scene that is none": state_at(2) | {"manifest": MANIFEST | {"scene": [1]}},
     "motions of numbers": state_at(2) | {"manifest": MANIFEST | {"motions": [1, 2]}},
     "another generator": state_at(2) | {"rng": RNG | {"torch": torch.zeros(3, dtype=torch.uint8)}},
     "a generator of text": state_at(2) | {"rng": RNG | {"python": "a"}},

@@ -16,7 +16,7 @@ from dimo_ns.core import losses
 from dimo_ns.core.types import RigidTransforms
 from dimo_ns.data.dataset import Dataset, View
 from dimo_ns.draw.pictures import caption
-from dimo_ns.draw.videos import write_video
+from dimo_ns.files.videos import even, write_video
 from dimo_ns.metrics.images import shots
 from dimo_ns.space.motion_space import MotionSpace
 
@@ -43,7 +43,7 @@ def comparison_video(space: MotionSpace, observations: Observations, found: Fit,
                 found.best_training: shown(training, frame),
                 "fit": shown(found.clip.transforms, frame),
             }
-            yield np.concatenate([caption(image, name) for name, image in named.items()], 1)
+            yield even(np.concatenate([caption(image, name) for name, image in named.items()], 1))
 
     return write_video(path, images(), found.clip.fps)
 
