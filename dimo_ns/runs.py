@@ -60,7 +60,6 @@ class Run:
             seed=self.manifest["seed"],
             versions=self.manifest["versions"],
             metrics=metrics if metrics.get("step") == self.step else None,
-            placement=dataset.placement,
         )
 
 

@@ -107,6 +107,7 @@ class SceneInfo:
             views=dataset.views,
             background=(1.0, 1.0, 1.0),
             dataset_hash=dataset.hash,
+            placement=dataset.placement,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class DimoModel(Model):
             fused_skin,
         )
         self.table = TrajectoryTable(motions, self.frame_count, keypoints) if recipe.has_table else None
-        self.faults = ViewFaults(motions, len(metadata["dataset"].train_views))
+        self.faults = ViewFaults(motions, sum(view.split == "train" for view in known.views))
         self.lpips = Lpips.find() if any(phase.weights.lpips for phase in recipe.phases) else None
         frames = motions * self.frame_count
         self.register_buffer("pull", torch.zeros(recipe.gaussians))
