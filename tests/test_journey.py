@@ -239,7 +239,7 @@ def test_a_scene_leaves_the_run_and_poses_as_the_run_does(run: Path, tmp_path: P
         (["--pipeline.datamanager.dataparser.motions", "wlak"], "no motion 'wlak'"),
         (
             ["--pipeline.model.recipe", "labtop"],
-            "no recipe 'labtop'; there are full, generated, laptop, laptop-mlp, paper",
+            "no recipe 'labtop'; there are full, laptop, laptop-mlp, paper",
         ),
         (["--pipeline.model.recipe", "none.yaml"], "none.yaml is missing"),
         pytest.param(["--machine.device-type", "cuda"], "There is no CUDA device to train on: ", marks=WITHOUT_CUDA),

@@ -63,7 +63,7 @@ COMMANDS = {
         Command("export scene", export.export_scene, {"run": "@run", "out": "@out"}),
         Command("export trajectories", export.export_trajectories, SEEN | WALK | {"out": "@out.npz"}),
         Command("export ply", export.export_ply, SEEN | WALK | {"out": "@out"}),
-        Command("export glb", export.export_glb, SEEN | WALK | {"out": "@out.glb"}),
+        Command("export glb", export.export_glb, SEEN | WALK | {"out": "@out.glb"}, beside="splats.glb"),
         Command("export html", export.export_html, SEEN | {"out": "@out.html"}),
         Command("export all", export.export_all, SEEN | WALK | {"out": "@out"}),
         Command("render", render, SEEN | WALK | {"size": ["16", "16"], "out": "@out.mp4"}),

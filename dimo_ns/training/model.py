@@ -35,7 +35,7 @@ class DimoModelConfig(ModelConfig):
 
     _target: type = field(default_factory=lambda: DimoModel)
     recipe: str = "laptop"
-    """One of the recipes that come with dimo (full, generated, laptop, laptop-mlp, paper), or a file NAME.yaml: a copy
+    """One of the recipes that come with dimo (full, laptop, laptop-mlp, paper), or a file NAME.yaml: a copy
     of one of configs/recipes, changed."""
     recipe_text: Annotated[str, tyro.conf.Suppress] = ""
     """The recipe itself: a run keeps what it was trained by."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from dimo_ns.core.types import Gaussians
 from dimo_ns.data.poses import check_cameras
 from dimo_ns.errors import DimoError
-from dimo_ns.rasterize.render import Render, render
+from dimo_ns.rasterize.render import render
 from dimo_ns.training.calibration import Showing, calibrate, showing
 from dimo_ns.training.console import tell
 from dimo_ns.training.datamanager import Batch, DimoDataManager, DimoDataManagerConfig, Request
@@ -151,21 +151,24 @@ class DimoPipeline(VanillaPipeline):
         gaussians, geometry = Gaussians(*parts), bool(weights.depth or weights.normal)
         normals = self._facing(*parts[:3], batch.cameras.centres) if geometry else None
         if self.showing.faulty:
-            seen = self._seen(gaussians, batch)
-        else:
-            seen = render(gaussians, batch.cameras, depth=geometry, normals=normals)
+            color, alpha = self._seen(gaussians, batch)
+            return (
+                picture_terms(batch.rgba, importance_of(batch, weights), color, alpha, (), weights, model.lpips) | terms
+            )
+        seen = render(gaussians, batch.cameras, depth=geometry, normals=normals)
         self.population.watch(seen.means2d)
         pictures = batch.rgba, importance_of(batch, weights), seen.color, seen.alpha
         if not looks_closer(weights):
             return picture_terms(*pictures, (), weights, model.lpips) | terms
         return self._pictures(*pictures, *(x for x in (seen.depth, seen.normal) if x is not None)) | terms
 
-    def _seen(self, gaussians: Gaussians, batch: Batch) -> Render:
-        """The pictures of a batch, each with the faults of its view."""
+    def _seen(self, gaussians: Gaussians, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Colours [b, c, h, w, 3] and alpha [b, c, h, w, 1] of a batch, with the faults of each view."""
         poses = batch.poses
         looks = self.model.faults.seen(gaussians, batch.cameras, poses.motion_ids, batch.view_ids, batch.picture_times)
         seen = render(looks, batch.cameras[:, :, None])
-        return Render(seen.color[:, :, 0], seen.alpha[:, :, 0], seen.means2d)
+        self.population.watch(seen.means2d)
+        return seen.color[:, :, 0], seen.alpha[:, :, 0]
 
     @property
     def showing(self) -> Showing:
