@@ -125,4 +125,5 @@ def test_the_report_and_the_contact_sheet_show_what_is_worst(animal: Path, tmp_p
     sheet = np.array(Image.open(tmp_path / "sheet.png"))
     marked = (sheet[..., :3] == ImageColor.getrgb(WORST)).all(-1)  # the colour of the words, which the animal has not
     left, right = np.split(marked, [sheet.shape[1] // 2], axis=1)
-    assert right.any() and not left.any()
+    assert right.any()
+    assert not left.any()
