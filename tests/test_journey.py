@@ -89,6 +89,22 @@ def test_a_recipe_of_ones_own_is_kept_by_the_run(dataset: Path, tmp_path: Path):
     assert len(load_run(run).scene.keypoints) == 100
 
 
+def test_views_that_disagree_are_registered_and_a_stop_changes_nothing(dataset: Path, tmp_path: Path):
+    """So short a training is far from its pictures, and takes what is its own fault for that of the views."""
+    recipe = ["--pipeline.model.recipe", str(Path(__file__).parents[1] / "examples" / "generated.yaml")]
+    run = train(dataset, tmp_path / "whole", *recipe)
+    whole, opened = parameters(run), load_run(run)
+    assert opened.pipeline.showing.faulty
+    assert not any(fault[:, 0].any() for fault in opened.model.faults.buffers())  # of view 0
+    assert all(torch.isfinite(value).all() for value in whole.values() if value.is_floating_point())
+    begins = [phase.length(2) for phase in opened.model.recipe.phases[:3]]
+    stop = str(sum(begins) + 2)  # in the trajectories, with faults that were found before
+    checkpoints = train(dataset, tmp_path / "parts", *recipe, "--max-num-iterations", stop) / "nerfstudio_models"
+    parts = parameters(train(dataset, tmp_path / "parts", *recipe, "--load-dir", str(checkpoints)))
+    assert [name for name, value in whole.items() if not torch.equal(parts[name], value)] == []
+    assert not [name for name in open_space(run).scene.state_dict() if "fault" in name]
+
+
 def test_the_papers_recipe_goes_through_all_of_its_phases(dataset: Path, tmp_path: Path):
     writer.EVENT_WRITERS.clear()
     arguments = ["dimo-paper", "--data", str(dataset), "--output-dir", str(tmp_path), "--vis", "tensorboard"]
