@@ -54,12 +54,10 @@ class TrajectoryTable(nn.Module):
         return RigidTransforms(translations, F.normalize(quats, dim=-1))
 
     @torch.no_grad()
-    def retime(self, clock: Float[Tensor, "m 2"]) -> None:
-        """Frame t of each motion becomes what was at time t (1 + b) + a. `clock`: a, in frames, and b."""
-        motions, frames = self.quats.shape[:2]
-        numbers = torch.arange(frames, device=clock.device)
-        times = clock[:, :1] + (1 + clock[:, 1:]) * numbers
-        found = self.at(torch.arange(motions, device=clock.device).repeat_interleave(frames), times.flatten())
+    def retime(self, times: Float[Tensor, "m t"]) -> None:
+        """Every frame of each motion becomes what was at a time, in frames."""
+        motions, frames = times.shape
+        found = self.at(torch.arange(motions, device=times.device).repeat_interleave(frames), times.flatten())
         self.translations.copy_(found.translations.unflatten(0, (motions, frames)))
         self.quats.copy_(found.quats.unflatten(0, (motions, frames)))
 

@@ -27,6 +27,11 @@ class Gaussians:
     """sRGB, not clamped; training keeps them in [0, 1], where other programs clamp. Those that are seen through views
     of other exposures have batch axes."""
 
+    def repeated(self, count: int) -> "Gaussians":
+        """Canonical ones as poses, so many times; nothing is copied."""
+        means, quats = self.means.expand(count, -1, -1), self.quats.expand(count, -1, -1)
+        return Gaussians(means, quats, self.scales, self.opacities, self.colors)
+
     def splats(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """What `rasterization` takes first, in its order; what is shared is expanded over the batch, not copied."""
         batch = self.means.shape[:-2]

@@ -48,8 +48,7 @@ class ViewFaults(nn.Module):
 
     def object_frames(self, pictures: int) -> Float[Tensor, "m v t"]:
         """When the object is as each picture of a view shows it, in frames."""
-        numbers = torch.arange(pictures, device=self.clock.device)
-        return self.clock[..., :1] + (1 + self.clock[..., 1:]) * numbers
+        return by_clock(self.clock, pictures)
 
     def seen(
         self,
@@ -79,6 +78,11 @@ class ViewFaults(nn.Module):
         quats = g.quats[:, None].expand(*view_ids.shape, -1, -1)
         colors = g.colors * self.exposure[which].exp()[..., None, :]
         return Gaussians(g.means[:, None] + offsets, quats, g.scales, g.opacities, colors)
+
+
+def by_clock(clock: Float[Tensor, "*b 2"], pictures: int) -> Float[Tensor, "*b t"]:
+    """The object's times, in frames, in the pictures of a view with this clock (`ViewFaults.clock`)."""
+    return clock[..., :1] + (1 + clock[..., 1:]) * torch.arange(pictures, device=clock.device)
 
 
 def drifts(times: Float[Tensor, "*b"]) -> Float[Tensor, "*b drifts"]:

@@ -9,7 +9,7 @@ latest and costs nothing.
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -275,17 +275,21 @@ def _area_mean(rgba, h, w):
     return out
 
 
-def read_clip(dataset: Dataset, motion: str, view: str) -> Iterator[tuple[int, Rgba | DimoError]]:
+def read_clip(
+    dataset: Dataset, motion: str, view: str, frames: Iterable[int] | None = None
+) -> Iterator[tuple[int, Rgba | DimoError]]:
     """(frame, straight RGBA) of one motion in one view, one at a time; a video is read once from start to end.
+    `frames`: ascending, which of them; by default all.
 
     A frame that cannot be decoded comes as the DimoError that says why.
     """
-    present = ((f, dataset.sources.get((motion, view, f))) for f in range(dataset.frames))
-    frames = {f: source for f, source in present if source is not None}
-    indices = [s.video_frame for s in frames.values() if s.video_frame is not None]
-    path = next((s.path for s in frames.values()), dataset.root)
-    images = read_video(path, indices) if indices else map(read_rgba, frames.values())
-    for frame in frames:
+    wanted = range(dataset.frames) if frames is None else frames
+    present = ((f, dataset.sources.get((motion, view, f))) for f in wanted)
+    sources = {f: source for f, source in present if source is not None}
+    indices = [s.video_frame for s in sources.values() if s.video_frame is not None]
+    path = next((s.path for s in sources.values()), dataset.root)
+    images = read_video(path, indices) if indices else map(read_rgba, sources.values())
+    for frame in sources:
         try:
             yield frame, next(images)
         except DimoError as error:

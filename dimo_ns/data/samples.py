@@ -1,6 +1,6 @@
 """Few frames of a dataset, reduced: what cameras and views are judged by before a training."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import NamedTuple
@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from dimo_ns.data.dataset import Dataset, View
+from dimo_ns.data.frames import read_clip
 from dimo_ns.data.image_files import Rgba
-from dimo_ns.data.images import read_rgba, read_video
 from dimo_ns.data.silhouettes import Masks, Rig, reduced
+from dimo_ns.errors import DimoError
 
 MOST_MASKS = 600
 """Frames of all motions up to which the masks of all of them are kept: 16 kB for each view."""
@@ -80,11 +81,9 @@ def read_samples(dataset: Dataset, moments: Sequence[Moment]) -> Samples:
 
     def read(pair: tuple[str, View]) -> None:
         motion, view = pair
-        found = {f: s for f in sorted(frames[motion]) if (s := dataset.sources.get((motion, view.name, f)))}
-        indices = [s.video_frame for s in found.values() if s.video_frame is not None]
-        path = next((s.path for s in found.values()), dataset.root)
-        images: Iterable[Rgba] = read_video(path, indices) if indices else map(read_rgba, found.values())
-        for frame, rgba in zip(found, images, strict=False):
+        for frame, rgba in read_clip(dataset, motion, view.name, sorted(frames[motion])):
+            if isinstance(rgba, DimoError):
+                raise rgba
             samples.add(motion, view, frame, rgba)
 
     with ThreadPoolExecutor() as workers:

@@ -34,7 +34,7 @@ def cost_of_clamping(space: MotionSpace) -> str | None:
         return None
     cameras = orbit(torch.tensor(AZIMUTHS), ELEVATION, SIZE)
     pictures = [
-        np.stack([picture.image for picture in take_pictures(at_rest(each), cameras)]).astype(np.float64)
+        np.stack([picture.image for picture in take_pictures(each.repeated(len(AZIMUTHS)), cameras)]).astype(np.float64)
         for each in (asis, shown)
     ]
     error = float(np.square(pictures[0] - pictures[1]).mean())
@@ -43,9 +43,3 @@ def cost_of_clamping(space: MotionSpace) -> str | None:
         f"{share:.1%} of the Gaussians have colours outside [0, 1], which other programs clamp, as this export does: "
         f"pictures of it differ from those of dimo render {close}."
     )
-
-
-def at_rest(gaussians: Gaussians) -> Gaussians:
-    """Canonical Gaussians as poses, one for each camera."""
-    count = len(AZIMUTHS)
-    return replace(gaussians, means=gaussians.means.expand(count, -1, -1), quats=gaussians.quats.expand(count, -1, -1))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dimo_ns.core.view_faults import ViewFaults
+from dimo_ns.core.view_faults import ViewFaults, by_clock
 from dimo_ns.rasterize.render import render
 from dimo_ns.tracking.registration import Difference, register
 from dimo_ns.training.datamanager import DimoDataManager
@@ -79,12 +79,9 @@ def _round(model: DimoModel, manager: DimoDataManager, doubt: float) -> None:
         for name in ("displacement", "clock", "exposure")
     )
     if model.table is not None and model.moment.phase.mover == "table":
-        model.table.retime(clock[:, 0])
-    others = [0.0, *[1.0] * (views - 1)]
-    keep = torch.tensor(others, device=model.device)
-    clock = (clock - clock[:, :1]) * keep[:, None]
-    exposure = (exposure - exposure[:, :1]) * keep[:, None]
-    displacement = displacement * keep[:, None, None, None]
+        model.table.retime(by_clock(clock[:, 0], model.frame_count))
+    clock, exposure = clock - clock[:, :1], exposure - exposure[:, :1]
+    displacement[:, 0] = 0
     moment = clock[..., 0] + clock[..., 1] * model.frame_count / 2
     faults.displacement.copy_(displacement * _share(displacement.square().sum((2, 3, 4)), "displacement"))
     faults.clock.copy_(clock * _share(moment.square(), "clock"))

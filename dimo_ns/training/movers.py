@@ -88,10 +88,10 @@ class Rest(Mover):
         return None
 
     def pose(self, z: Tensor, t: Tensor, motion_ids: Tensor) -> Gaussians:
-        return at_rest(self.scene, len(t))
+        return self.scene.gaussians().repeated(len(t))
 
     def move(self, poses: Poses, *kernel: Tensor) -> Moved:
-        return Moved(at_rest(self.scene, len(poses.times)), self.points)
+        return Moved(self.scene.gaussians().repeated(len(poses.times)), self.points)
 
 
 @dataclass(eq=False)
@@ -160,7 +160,7 @@ class Points(Mover):
         return KeypointGraph(nearest_neighbours(self.points.detach(), NEIGHBOURS))
 
     def _carried(self, transforms: RigidTransforms) -> Gaussians:
-        g = at_rest(self.scene, len(transforms.translations))
+        g = self.scene.gaussians().repeated(len(transforms.translations))
         scale = self.scene.gaussians.log_scales.mean().exp()
         return Gaussians(g.means + transforms.translations, g.quats, scale.expand_as(g.scales), g.opacities, g.colors)
 
@@ -173,12 +173,6 @@ def draw(latents: MotionLatents, motion_ids: Int[Tensor, " b"]) -> tuple[Float[T
 
         return kernels.draw(latents.mu, latents.logvar, motion_ids)
     return latents.draw(motion_ids), latents.kl().mean()
-
-
-def at_rest(scene: Scene, batch: int) -> Gaussians:
-    """The canonical Gaussians, as often as wanted."""
-    g = scene.gaussians()
-    return Gaussians(g.means.expand(batch, -1, -1), g.quats.expand(batch, -1, -1), g.scales, g.opacities, g.colors)
 
 
 def mover_of(phase: Phase, scene: Scene, table: TrajectoryTable | None, graph: Callable[[], KeypointGraph]) -> Mover:

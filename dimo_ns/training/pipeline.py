@@ -16,7 +16,7 @@ from dimo_ns.errors import DimoError
 from dimo_ns.rasterize.render import render
 from dimo_ns.training.calibration import Showing, calibrate, showing
 from dimo_ns.training.console import tell
-from dimo_ns.training.datamanager import Batch, DimoDataManager, DimoDataManagerConfig, Request
+from dimo_ns.training.datamanager import DimoDataManager, DimoDataManagerConfig, Request
 from dimo_ns.training.evaluation import evaluate_model
 from dimo_ns.training.model import DimoModel, DimoModelConfig
 from dimo_ns.training.objective import LESSONS, Terms, importance_of, latent_terms, looks_closer, picture_terms
@@ -151,24 +151,17 @@ class DimoPipeline(VanillaPipeline):
         gaussians, geometry = Gaussians(*parts), bool(weights.depth or weights.normal)
         normals = self._facing(*parts[:3], batch.cameras.centres) if geometry else None
         if self.showing.faulty:
-            color, alpha = self._seen(gaussians, batch)
-            return (
-                picture_terms(batch.rgba, importance_of(batch, weights), color, alpha, (), weights, model.lpips) | terms
-            )
-        seen = render(gaussians, batch.cameras, depth=geometry, normals=normals)
+            looks = model.faults.seen(gaussians, batch.cameras, poses.motion_ids, batch.view_ids, batch.picture_times)
+            seen = render(looks, batch.cameras[:, :, None])
+            color, alpha = seen.color[:, :, 0], seen.alpha[:, :, 0]
+        else:
+            seen = render(gaussians, batch.cameras, depth=geometry, normals=normals)
+            color, alpha = seen.color, seen.alpha
         self.population.watch(seen.means2d)
-        pictures = batch.rgba, importance_of(batch, weights), seen.color, seen.alpha
+        pictures = batch.rgba, importance_of(batch, weights), color, alpha
         if not looks_closer(weights):
             return picture_terms(*pictures, (), weights, model.lpips) | terms
         return self._pictures(*pictures, *(x for x in (seen.depth, seen.normal) if x is not None)) | terms
-
-    def _seen(self, gaussians: Gaussians, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Colours [b, c, h, w, 3] and alpha [b, c, h, w, 1] of a batch, with the faults of each view."""
-        poses = batch.poses
-        looks = self.model.faults.seen(gaussians, batch.cameras, poses.motion_ids, batch.view_ids, batch.picture_times)
-        seen = render(looks, batch.cameras[:, :, None])
-        self.population.watch(seen.means2d)
-        return seen.color[:, :, 0], seen.alpha[:, :, 0]
 
     @property
     def showing(self) -> Showing:

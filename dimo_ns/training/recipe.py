@@ -116,11 +116,8 @@ class Phase:
         starts = [start for start, _ in self.sizes]
         if not starts or starts[0] != 0 or starts != sorted(starts):
             raise ValueError("'sizes' must begin at fraction 0 and be in order, as in [[0.0, 128], [0.5, 256]]")
-        looks = self.weights.depth or self.weights.normal
-        if self.calibrate_at and (self.mover not in ("table", "decoder") or self.lesson or looks):
-            raise ValueError(
-                "'calibrate_at' needs the mover 'table' or 'decoder', pictures, and no 'depth' or 'normal'"
-            )
+        if self.calibrate_at and (self.mover not in ("table", "decoder") or self.lesson):
+            raise ValueError("'calibrate_at' needs the mover 'table' or 'decoder', and pictures")
         if self.mover != "table" and (self.sampler == "tree" or self.lesson or self.smoothing):
             raise ValueError("the sampler 'tree', 'lesson' and 'smoothing' need the mover 'table'")
 
@@ -186,6 +183,9 @@ class Recipe:
                 raise ValueError(f"'{phase.name}' moves by a table that no phase has begun; begin with 'tree'")
             if phase.begin == "distill" and "tree" not in begun:
                 raise ValueError(f"'{phase.name}' learns from a table that no phase has begun; begin with 'tree'")
+        maps = any(phase.weights.depth or phase.weights.normal for phase in self.phases)
+        if maps and any(phase.calibrate_at for phase in self.phases):
+            raise ValueError("'calibrate_at' does not go together with the weights 'depth' and 'normal' of any phase")
         if self.phases[0].begin not in ("hull", "ball"):
             raise ValueError(f"the first phase, '{self.phases[0].name}', must begin with 'hull' or 'ball'")
 

@@ -138,6 +138,8 @@ def test_a_recipe_needs_a_phase():
 
 
 MEANS, WEIGHTS = "means: [0.0005, 0.00015]", "{l1: 1.0, mask: 0.5}"
+OF_REST, OF_TRAJECTORIES = (f"weights: {weights}" for weights in (
+    WEIGHTS, "{l1: 1.0, mask: 0.5, arap: 0.05, arap_robust: 0.1, acceleration: 0.005}"))  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -156,6 +158,8 @@ MEANS, WEIGHTS = "means: [0.0005, 0.00015]", "{l1: 1.0, mask: 0.5}"
         ("sizes: [[0.0, 128]]", "sizes: [[0.5, 128]]", "'sizes' must begin at fraction 0 and be in order"),
         ("begin: tree", "begin: hull", "'track' moves by a table that no phase has begun; begin with 'tree'."),
         ("begin: hull", "begin: ''", "the first phase, 'rest', must begin with 'hull' or 'ball'."),
+        (OF_REST, "calibrate_at: [0.0]", "phases 0 (rest): 'calibrate_at' needs the mover 'table' or 'decoder'"),
+        (OF_TRAJECTORIES, "calibrate_at: [0.0]\n  weights: {depth: 0.1}", "'calibrate_at' does not go together with"),
         ("lesson: coordinates", "lesson: rows", "the lesson of 'distill' is 'rows'; this decoder learns by 'coord"),
         ("decoder: low_rank", "decoder: [", "RECIPE is not valid YAML"),
     ],

@@ -179,7 +179,7 @@ def assemble(
         folder = inside(root, root / motion.name)
         if not folder.is_dir():
             raise DimoError(f"The motion '{motion.name}' is listed but its folder {folder} is missing.")
-        strangers = others(folder, [view.name for view in views])
+        strangers = folders_in(folder, [view.name for view in views])
         for view in views:
             name = f"{motion.name}/{view.name}"
             found = list_frames(root, folder / view.name)
@@ -232,9 +232,9 @@ def source_at(path: Path, mask: Path | None, view: View) -> Source:
     return Source(path, path.stat().st_size, header.has_alpha, mask)
 
 
-def others(folder: Path, known: Sequence[str]) -> list[str]:
-    """The names of folders in it that are not known; what begins with a dot or an underscore does not count."""
-    return sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name not in known and p.name[0] not in "._")
+def folders_in(folder: Path, but: Sequence[str] = ()) -> list[str]:
+    """The names of the folders in it, but for these; what begins with a dot or an underscore does not count."""
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and p.name not in but and p.name[0] not in "._")
 
 
 def passed_over(unused: Sequence[str]) -> list[str]:
@@ -267,7 +267,7 @@ def finish(
     if missing:
         problems.append(f"Frames are missing in {_some(missing)}; they are left out of training.")
     listed = {m.name for m in meta.motions} | {s.path.relative_to(root).parts[0] for s in sources.values()}
-    strangers = others(root, sorted(listed))
+    strangers = folders_in(root, sorted(listed))
     if strangers:
         problems.append(f"Folders that are not in the list of motions are ignored: {', '.join(strangers[:5])}.")
     if meta.frames == 1:

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from dimo_ns.data.dataset import Dataset, Motion, View
-from dimo_ns.data.image_files import read_header
+from dimo_ns.data.image_files import MAX_PIXELS, read_header
 from dimo_ns.data.images import Source
 from dimo_ns.data.layouts.lenses import is_pose
-from dimo_ns.data.layouts.reading import MAX_FRAMES, PLAYBACK_FPS, MotionsFile, finish, read_view, source_at
+from dimo_ns.data.layouts.reading import MAX_FRAMES, PLAYBACK_FPS, MotionsFile, finish, folders_in, read_view, source_at
 from dimo_ns.errors import DimoError
 from dimo_ns.files.fields import Fields, inside, read_json
 
@@ -39,7 +39,7 @@ class Shot:
 
 def motion_folders(root: Path) -> list[Path]:
     """The folders that hold a transforms.json: the dataset's own, or those of its motions."""
-    candidates = [root, *sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] not in "._")]
+    candidates = [root, *(root / name for name in folders_in(root))]
     found = [p for p in candidates if any((p / name).is_file() for name, split in FILES.items() if split == "train")]
     return found[:1] if found[:1] == [root] else found
 
@@ -124,7 +124,7 @@ def _add_intrinsics(camera: Fields, path: Path) -> None:
     for key in ("w", "h"):  # some write them as 800.0
         if isinstance(values[key], float) and values[key].is_integer():
             values[key] = int(values[key])
-    w, h = camera.integer("w", 1, 2**25), camera.integer("h", 1, 2**25)
+    w, h = camera.integer("w", 1, MAX_PIXELS), camera.integer("h", 1, MAX_PIXELS)
     if "fl_x" not in values:
         angle = camera.number("camera_angle_x")
         if not 0 < angle < math.pi:

@@ -20,6 +20,7 @@ from dimo_ns.data.layouts.reading import (
     CamerasFile,
     MotionsFile,
     finish,
+    folders_in,
     passed_over,
     read_cameras,
     read_motions,
@@ -36,7 +37,7 @@ Clips = Mapping[str, Mapping[str, VideoHeader]]
 
 def is_video_folder(root: Path) -> bool:
     """Whether the folders in `root` hold videos and no folders of images."""
-    folders = [p for p in root.iterdir() if p.is_dir() and p.name[0] not in "._"]
+    folders = [root / name for name in folders_in(root)]
     return not any(p.is_dir() and p.name[0] != "." for f in folders for p in f.iterdir()) and any(map(_videos, folders))
 
 
@@ -91,7 +92,7 @@ def load(root: Path, frames: int | None = None) -> Dataset:
 
 
 def _motion_folders(root: Path) -> list[str]:
-    return sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] not in "._" and _videos(p))
+    return [name for name in folders_in(root) if _videos(root / name)]
 
 
 def _videos(folder: Path) -> dict[str, Path]:
